@@ -1,0 +1,213 @@
+"""Settings, all of them from the environment. `docs/settings.md` lists every variable; a test compares the two."""
+
+import os
+import secrets
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def env_int(name: str, default: int, *, minimum: int = 0) -> int:
+    """Read a whole number from the environment. Raises ImproperlyConfigured with the name and a sample value."""
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        value = minimum - 1
+    if value < minimum:
+        raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of {minimum} or more; for example {name}={default}.")
+    return value
+
+
+def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    """Read one of a few words from the environment. Raises ImproperlyConfigured with the name and the words."""
+    value = os.environ.get(name, "").lower() or default
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name}={value!r} is not one of {', '.join(choices)}; for example {name}={choices[0]}.")
+    return value
+
+
+def read_secret_key(data_dir: Path) -> str:
+    """Return MARKBOOK_SECRET_KEY, or the key kept in the data folder, made on first use (readable by its owner only)."""
+    given = os.environ.get("MARKBOOK_SECRET_KEY", "")
+    if given:
+        if len(given) < 32:
+            raise ImproperlyConfigured("MARKBOOK_SECRET_KEY is shorter than 32 characters; use for example the output of `openssl rand -hex 32`.")
+        return given
+    path = data_dir / "secret_key"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        fresh = data_dir / f"secret_key.{os.getpid()}"
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        try:
+            os.link(fresh, path)  # fails when another process was first: then its key is the one
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text().strip()
+
+
+# Where things are kept -------------------------------------------------------------------------------------------
+
+DATA_DIR = Path(os.environ.get("MARKBOOK_DATA_DIR") or BASE_DIR / "data").resolve()
+SECRET_KEY = read_secret_key(DATA_DIR)
+DEBUG = env_choice("MARKBOOK_DEBUG", "off", ("on", "off")) == "on"
+
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
+if DATABASE_URL:
+    if urlsplit(DATABASE_URL).scheme not in ("postgres", "postgresql"):
+        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database, for example postgresql://user:password@127.0.0.1:5432/markbook.")
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
+    DATABASES["default"].setdefault("OPTIONS", {}).update({"options": "-c synchronous_commit=on"})
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": DATA_DIR / "markbook.sqlite3",
+            "CONN_MAX_AGE": None,
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 30,
+                # FULL: a commit is on disk before it is answered. The page cache is 64 MiB a connection.
+                "init_command": (
+                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;"
+                    "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456; PRAGMA journal_size_limit=67108864;"
+                ),
+            },
+            "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
+        }
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = os.environ.get("REDIS_URL", "")
+QUEUE_DIR = DATA_DIR / "queue"
+
+# Who may come in -------------------------------------------------------------------------------------------------
+
+# Off only where `serve` binds a loopback address and says so; anything else starts with login on.
+LOGIN_REQUIRED = env_choice("MARKBOOK_LOGIN", "on", ("on", "off")) == "on"
+LOOPBACK_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+ALLOWED_HOSTS = [host for host in os.environ.get("MARKBOOK_ALLOWED_HOSTS", "").split(",") if host] or LOOPBACK_HOSTS
+CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("MARKBOOK_TRUSTED_ORIGINS", "").split(",") if origin]
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "accounts:sign_in"
+LOGIN_REDIRECT_URL = "/"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+
+# What comes in ---------------------------------------------------------------------------------------------------
+
+INGEST_MAX_BYTES = env_int("MARKBOOK_INGEST_MAX_MB", 64, minimum=1) * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
+
+# Models ----------------------------------------------------------------------------------------------------------
+
+OPENAI_API_KEY = os.environ.get("OPENAI_API_KEY", "")
+OPENAI_BASE_URL = os.environ.get("OPENAI_BASE_URL", "") or "https://api.openai.com/v1"
+JUDGE_MODEL = os.environ.get("MARKBOOK_JUDGE_MODEL", "")
+PROVIDER_CONCURRENCY = env_int("MARKBOOK_PROVIDER_CONCURRENCY", 16, minimum=1)
+PROVIDER_TIMEOUT_S = env_int("MARKBOOK_PROVIDER_TIMEOUT_S", 120, minimum=1)
+# Where this server answers, set by `serve` for its own worker; the scripted models are then reached over HTTP.
+SELF_URL = os.environ.get("MARKBOOK_SELF_URL", "")
+
+# Django ----------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "pages",
+    "accounts",
+    "providers",
+    "traces",
+    "rubrics",
+    "gateway",
+    "evals",
+    "demo",
+    "config",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "pages.middleware.content_security_policy",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "pages.middleware.wants_partial",
+    "accounts.middleware.login_required",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.shell",
+            ],
+            "builtins": ["pages.templatetags.pages"],
+        },
+    }
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# Static files: htmx and plotly come from their Python packages ----------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+plotly_spec = find_spec("plotly")
+if plotly_spec is None or not plotly_spec.submodule_search_locations:
+    raise ImproperlyConfigured("The package plotly is not installed; run `uv sync`.")
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    ("plotly", str(Path(plotly_spec.submodule_search_locations[0]) / "package_data")),
+]
+# `serve` collects the files under hashed names and says so; otherwise (tests, debugging) they are served as they lie.
+HASHED_STATIC = env_choice("MARKBOOK_HASHED_STATIC", "off", ("on", "off")) == "on"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "pages.storage.HashedStaticFiles" if HASHED_STATIC else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = not HASHED_STATIC
+WHITENOISE_AUTOREFRESH = not HASHED_STATIC
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": os.environ.get("MARKBOOK_LOG_LEVEL", "WARNING").upper()},
+    "loggers": {"django.server": {"level": "WARNING"}},
+}

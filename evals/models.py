@@ -1,0 +1,380 @@
+"""How well it did: datasets, candidates, comparisons, runs, samples, graders and scores.
+
+Every unit of work is a row with a state; the queue only says "look". A sample's work is leased to one worker at a time.
+"""
+
+import secrets
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import Project, User
+from rubrics.models import RubricVersion
+from traces.models import Span, Trace
+
+
+def eval_public_id() -> str:
+    return "eval_" + secrets.token_hex(16)
+
+
+def run_public_id() -> str:
+    return "evalrun_" + secrets.token_hex(16)
+
+
+def sample_public_id() -> str:
+    return "outputitem_" + secrets.token_hex(16)
+
+
+# Datasets --------------------------------------------------------------------------------------------------------
+
+
+class Dataset(models.Model):
+    """A set of cases. Its rows are valid from one revision to another; a used revision never changes."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="datasets")
+    slug = models.SlugField(max_length=60)
+    name = models.CharField(max_length=120)
+    description = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "slug"], name="dataset_slug_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DatasetRevision(models.Model):
+    """A frozen state of a dataset: the items valid at its number."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    item_count = models.PositiveIntegerField(default=0)
+    note = models.CharField(max_length=300, blank=True)
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "number"], name="revision_once")]
+
+    def __str__(self) -> str:
+        return f"{self.dataset} r{self.number}"
+
+
+class Item(models.Model):
+    """One case. `content` is what templates see as `item.*`; `key` stays the same across revisions.
+
+    Usual names in `content`: `input` (text) or `messages` (a list, OpenAI form), `reference`, `tools`; any other is allowed.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="items")
+    key = models.CharField(max_length=128)
+    bucket = models.CharField(max_length=120, blank=True)
+    content = models.JSONField()
+    digest = models.CharField(max_length=32)
+    position = models.PositiveIntegerField(default=0)
+    valid_from = models.PositiveIntegerField(help_text="First revision that holds it")
+    valid_to = models.PositiveIntegerField(null=True, help_text="First revision that no longer does")
+    source_trace = models.ForeignKey(Trace, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "key", "valid_from"], name="item_key_once"),
+            models.UniqueConstraint(fields=["dataset", "key"], condition=Q(valid_to=None), name="item_current_once"),
+        ]
+        indexes = [models.Index(fields=["dataset", "valid_from", "position"], name="item_revision")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+# Graders ---------------------------------------------------------------------------------------------------------
+
+
+class Grader(models.Model):
+    """Anything that scores, by name: a string check, code, a judge, a person, or an imported score."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="graders")
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=20, help_text="A name in evals.graders.REGISTRY, or `imported`")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="grader_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class GraderVersion(models.Model):
+    """A grader's frozen settings, known by their digest. The pinned judge model is part of it."""
+
+    grader = models.ForeignKey(Grader, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    config = models.JSONField(default=dict)
+    digest = models.CharField(max_length=64)
+    rubric_version = models.ForeignKey(RubricVersion, null=True, on_delete=models.PROTECT, related_name="grader_versions")
+    scale_min = models.FloatField(default=0.0)
+    scale_max = models.FloatField(default=1.0)
+    pass_threshold = models.FloatField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["grader", "number"], name="grader_version_once"),
+            models.UniqueConstraint(fields=["grader", "digest"], name="grader_digest_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.grader} v{self.number}"
+
+
+class Eval(models.Model):
+    """An item schema and graders, defined once."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="evals")
+    public_id = models.CharField(max_length=80, default=eval_public_id)
+    name = models.CharField(max_length=200)
+    item_schema = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict)
+    graders = models.ManyToManyField(GraderVersion, through="EvalGrader", related_name="evals")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "public_id"], name="eval_public_id_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EvalGrader(models.Model):
+    """A grader version's place in an eval. A gate that fails spares the judges after it."""
+
+    eval = models.ForeignKey(Eval, on_delete=models.CASCADE, related_name="eval_graders")
+    grader_version = models.ForeignKey(GraderVersion, on_delete=models.PROTECT, related_name="eval_graders")
+    position = models.PositiveIntegerField(default=0)
+    is_gate = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [models.UniqueConstraint(fields=["eval", "grader_version"], name="eval_grader_once")]
+
+    def __str__(self) -> str:
+        return f"{self.grader_version} in {self.eval}"
+
+
+# Comparisons, runs, samples --------------------------------------------------------------------------------------
+
+
+class CandidateKind(models.TextChoices):
+    """What a candidate does with an item."""
+
+    MODEL = "model", "Asks a model"
+    RECORDED = "recorded", "Scores what is stored"
+    NOTHING = "nothing", "Does nothing"
+
+
+class Candidate(models.Model):
+    """What is compared: model, prompt and sampling; or the recorded output; or the do-nothing floor. Never edited."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="candidates")
+    kind = models.CharField(max_length=10, choices=CandidateKind.choices, default=CandidateKind.MODEL)
+    label = models.CharField(max_length=120)
+    model = models.CharField(max_length=200, blank=True)
+    system_prompt = models.TextField(blank=True, help_text="Template; {{ item.x }}")
+    user_template = models.TextField(blank=True, help_text="Template; empty: the item's messages, else its input")
+    sampling = models.JSONField(default=dict, help_text="temperature, top_p, max_tokens, seed, …")
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "digest", "label"], name="candidate_once")]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class RunStatus(models.TextChoices):
+    """Where a run or a comparison stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @classmethod
+    def active(cls) -> list[str]:
+        """Return the states in which a worker should look."""
+        return [cls.QUEUED, cls.RUNNING]
+
+
+class Comparison(models.Model):
+    """A set of runs over one dataset revision, graded alike."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    name = models.CharField(max_length=200)
+    eval = models.ForeignKey(Eval, on_delete=models.PROTECT, related_name="comparisons")
+    dataset_revision = models.ForeignKey(DatasetRevision, on_delete=models.PROTECT, related_name="comparisons")
+    trials = models.PositiveIntegerField(default=1)
+    ceiling_usd = models.FloatField(null=True, blank=True)
+    stop_reason = models.TextField(blank=True)
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "-created_at", "id"], name="comparison_recent")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Run(models.Model):
+    """One candidate over one dataset revision, graded. `position` 0 is the baseline of its comparison (A, then B, C, …)."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")
+    public_id = models.CharField(max_length=80, default=run_public_id)
+    name = models.CharField(max_length=200)
+    eval = models.ForeignKey(Eval, on_delete=models.PROTECT, related_name="runs")
+    comparison = models.ForeignKey(Comparison, null=True, on_delete=models.CASCADE, related_name="runs")
+    candidate = models.ForeignKey(Candidate, on_delete=models.PROTECT, related_name="runs")
+    dataset_revision = models.ForeignKey(DatasetRevision, on_delete=models.PROTECT, related_name="runs")
+    position = models.PositiveIntegerField(default=0)
+    trials = models.PositiveIntegerField(default=1)
+    status = models.CharField(max_length=10, choices=RunStatus.choices, default=RunStatus.QUEUED)
+    status_reason = models.TextField(blank=True)
+    metadata = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "public_id"], name="run_public_id_once")]
+        indexes = [models.Index(fields=["status"], condition=Q(status__in=["queued", "running"]), name="run_active")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SampleStatus(models.TextChoices):
+    """Where a sample stands. `answered`: the answer is stored, grading is not done. A lease says who works on it."""
+
+    PENDING = "pending"
+    ANSWERED = "answered"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def open(cls) -> list[str]:
+        """Return the states that a worker can still move on."""
+        return [cls.PENDING, cls.ANSWERED]
+
+
+class Sample(models.Model):
+    """One attempt of one candidate at one item; `trial` numbers the attempts from 1."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="samples")
+    public_id = models.CharField(max_length=80, default=sample_public_id)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="samples")
+    item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="samples")
+    trial = models.PositiveIntegerField(default=1)
+    status = models.CharField(max_length=10, choices=SampleStatus.choices, default=SampleStatus.PENDING)
+    leased_by = models.CharField(max_length=120, blank=True)
+    leased_until = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    trace = models.ForeignKey(Trace, null=True, on_delete=models.SET_NULL, related_name="samples")
+    output_text = models.TextField(blank=True)
+    output = models.JSONField(null=True, help_text="The answering message, OpenAI form, with finish reason")
+    error = models.TextField(blank=True)
+    duration_ms = models.FloatField(null=True)
+    input_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    cost_usd = models.FloatField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "item", "trial"], name="sample_once"),
+            models.UniqueConstraint(fields=["project", "public_id"], name="sample_public_id_once"),
+        ]
+        indexes = [models.Index(fields=["run", "status", "leased_until"], name="sample_claim")]
+
+    def __str__(self) -> str:
+        return f"{self.item} #{self.trial}"
+
+
+# Scores ----------------------------------------------------------------------------------------------------------
+
+
+class ScoreState(models.TextChoices):
+    """`failed`: the grader broke, says why. `skipped`: the trace lacks what the grader needs, says what."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class RaterKind(models.TextChoices):
+    """Who gave a score."""
+
+    CODE = "code"
+    JUDGE = "judge"
+    PERSON = "person"
+    IMPORTED = "imported"
+
+
+class Score(models.Model):
+    """One rater's verdict, by one frozen grader version, on one target. Never overwritten: the latest attempt is current.
+
+    `criterion` is empty for the overall score and a criterion's key for a part of a rubric. A null value means that no
+    verdict was reached: `state` and `reason` say why.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="scores")
+    trace = models.ForeignKey(Trace, null=True, on_delete=models.CASCADE, related_name="scores")
+    span = models.ForeignKey(Span, null=True, on_delete=models.CASCADE, related_name="scores")
+    other_trace = models.ForeignKey(Trace, null=True, on_delete=models.CASCADE, related_name="+", help_text="Second of an ordered pair")
+    session_id = models.CharField(max_length=200, blank=True)
+    target = models.CharField(max_length=250, help_text="The target as one text, e.g. trace:12, for the constraints")
+    sample = models.ForeignKey(Sample, null=True, on_delete=models.CASCADE, related_name="scores")
+    run = models.ForeignKey(Run, null=True, on_delete=models.CASCADE, related_name="scores")
+    grader_version = models.ForeignKey(GraderVersion, on_delete=models.PROTECT, related_name="scores")
+    criterion = models.CharField(max_length=60, blank=True)
+    rater_kind = models.CharField(max_length=10, choices=RaterKind.choices)
+    rater = models.CharField(max_length=200, help_text="code, a judge model, a user's name, or an imported name")
+    repeat = models.PositiveIntegerField(default=1)
+    attempt = models.PositiveIntegerField(default=1)
+    input_digest = models.CharField(max_length=32, blank=True)
+    is_current = models.BooleanField(default=True)
+    state = models.CharField(max_length=8, choices=ScoreState.choices, default=ScoreState.OK)
+    value = models.FloatField(null=True)
+    label = models.CharField(max_length=120, blank=True)
+    passed = models.BooleanField(null=True)
+    explanation = models.TextField(blank=True)
+    evidence = models.JSONField(default=list, help_text='[{"quote", "span_id" or null, "found"}]')
+    reason = models.TextField(blank=True, help_text="Why there is no value")
+    duration_ms = models.FloatField(null=True)
+    cost_usd = models.FloatField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target", "project", "grader_version", "criterion", "rater", "repeat", "input_digest", "attempt"],
+                name="score_once",
+            ),
+            models.UniqueConstraint(
+                fields=["target", "project", "grader_version", "criterion", "rater", "repeat"],
+                condition=Q(is_current=True),
+                name="score_current_once",
+            ),
+            models.CheckConstraint(condition=Q(state="ok") | Q(value=None), name="score_value_only_when_ok"),
+        ]
+        indexes = [
+            models.Index(fields=["run", "grader_version", "is_current"], name="score_run"),
+            models.Index(fields=["project", "grader_version", "value"], name="score_grader_value"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.grader_version} {self.value}"

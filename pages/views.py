@@ -1,0 +1,52 @@
+"""Health for load balancers, the theme cookie, and the page of patterns."""
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_POST
+
+
+@require_GET
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Say that the process is alive."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_GET
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Say whether the database (and Redis, where one is set) can be reached: 200, or 503 naming what cannot."""
+    problems = []
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        problems.append("database")
+    if settings.REDIS_URL:
+        import redis
+
+        try:
+            redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2).ping()
+        except redis.RedisError:
+            problems.append("redis")
+    return JsonResponse({"status": "ok" if not problems else "unreachable", "problems": problems}, status=503 if problems else 200)
+
+
+@require_POST
+def set_theme(request: HttpRequest) -> HttpResponse:
+    """Keep the chosen theme (light, dark, or system) in a cookie, so that the server writes it into the page."""
+    theme = request.POST.get("theme", "")
+    response = HttpResponse(status=204)
+    if theme in ("light", "dark"):
+        response.set_cookie("theme", theme, max_age=365 * 86400, samesite="Lax")
+    else:
+        response.delete_cookie("theme")
+    return response
+
+
+@require_GET
+def patterns(request: HttpRequest) -> HttpResponse:
+    """Show every component in every state; for debugging only."""
+    if not settings.DEBUG:
+        raise Http404
+    return render(request, "pages/patterns.html")

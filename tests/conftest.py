@@ -1,0 +1,33 @@
+"""Fixtures for every test: login off (as on loopback) unless a test asks for it, and the shared data where it is there."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def login_off(settings):
+    settings.LOGIN_REQUIRED = False
+    settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1", "localhost"]
+
+
+@pytest.fixture
+def login_on(settings, login_off):
+    settings.LOGIN_REQUIRED = True
+
+
+@pytest.fixture
+def project(db):
+    from tests.factories import make_project
+
+    return make_project(slug="default", name="Default")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real payloads and runs that lies beside the project; tests that need it are skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip("shared/ is not beside the project: no real payloads and runs to test with")
+    return SHARED

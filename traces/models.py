@@ -1,0 +1,241 @@
+"""What an agent did: traces, spans, and message bodies kept once.
+
+Light and heavy are apart: `Trace` and `Span` are all that lists, trees and timelines load; payloads lie in
+`SpanPayload` and `Body`. The rows are written by `services.ingest_spans` only, in bulk.
+"""
+
+from django.db import models
+
+from accounts.models import Project
+
+MAX_ID = 128  # characters of a trace or span id
+
+
+class Kind(models.TextChoices):
+    """What a span is."""
+
+    AGENT = "agent"
+    LLM = "llm"
+    TOOL = "tool"
+    RETRIEVER = "retriever"
+    EMBEDDING = "embedding"
+    RERANKER = "reranker"
+    GUARDRAIL = "guardrail"
+    EVALUATOR = "evaluator"
+    PROMPT = "prompt"
+    CHAIN = "chain"
+    HANDOFF = "handoff"
+    EVENT = "event"
+    UNKNOWN = "unknown"
+
+
+class Status(models.TextChoices):
+    """How a span or a trace ended. A trace's status is that of its root; failed spans are counted beside it."""
+
+    OK = "ok"
+    ERROR = "error"
+    UNSET = "unset"
+
+
+class Source(models.TextChoices):
+    """How a trace came in."""
+
+    INGEST = "ingest"
+    IMPORT = "import"
+    EVAL = "eval"
+    PROXY = "proxy"
+
+
+class Trace(models.Model):
+    """The summary of one run, kept right in the same transaction as its spans.
+
+    Times are integer nanoseconds since 1970, null where the source gave none; `sort_ns` (start, else arrival) orders lists.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="traces")
+    trace_id = models.CharField(max_length=MAX_ID)
+    name = models.CharField(max_length=500)
+    source = models.CharField(max_length=10, choices=Source.choices, default=Source.INGEST)
+    status = models.CharField(max_length=5, choices=Status.choices, default=Status.UNSET)
+    start_ns = models.BigIntegerField(null=True)
+    end_ns = models.BigIntegerField(null=True)
+    sort_ns = models.BigIntegerField()
+    duration_ms = models.FloatField(null=True)
+    received_at = models.DateTimeField()
+
+    agent_id = models.CharField(max_length=200, blank=True)
+    agent_name = models.CharField(max_length=200, blank=True)
+    session_id = models.CharField(max_length=200, blank=True)
+    user_id = models.CharField(max_length=200, blank=True)
+    task = models.CharField(max_length=200, blank=True)
+    environment = models.CharField(max_length=200, blank=True)
+    release = models.CharField(max_length=200, blank=True)
+    version = models.CharField(max_length=200, blank=True)
+    workflow_name = models.CharField(max_length=200, blank=True)
+    prompt_name = models.CharField(max_length=200, blank=True)
+    prompt_version = models.CharField(max_length=200, blank=True)
+    session_ids = models.JSONField(default=list)
+    model_names = models.JSONField(default=list)
+    tags = models.JSONField(default=list)
+    metadata = models.JSONField(default=dict)
+
+    root_span_id = models.CharField(max_length=MAX_ID, blank=True)
+    missing_root = models.BooleanField(default=False)
+    span_count = models.PositiveIntegerField(default=0)
+    error_count = models.PositiveIntegerField(default=0)
+    llm_call_count = models.PositiveIntegerField(default=0)
+    tool_call_count = models.PositiveIntegerField(default=0)
+    input_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    cached_input_tokens = models.BigIntegerField(null=True)
+    cache_write_tokens = models.BigIntegerField(null=True)
+    reasoning_tokens = models.BigIntegerField(null=True)
+    total_tokens = models.BigIntegerField(null=True)
+    cost_usd = models.FloatField(null=True)
+    cost_source = models.CharField(max_length=6, blank=True, help_text="sent, priced, or empty where unknown")
+    input_preview = models.CharField(max_length=500, blank=True)
+    output_preview = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "trace_id"], name="trace_id_once")]
+        indexes = [
+            models.Index(fields=["project", "sort_ns", "id"], name="trace_recent"),
+            models.Index(fields=["project", "duration_ms", "id"], name="trace_duration"),
+            models.Index(fields=["project", "total_tokens", "id"], name="trace_tokens"),
+            models.Index(fields=["project", "cost_usd", "id"], name="trace_cost"),
+            models.Index(fields=["project", "span_count", "id"], name="trace_spans"),
+            models.Index(fields=["project", "status", "sort_ns", "id"], name="trace_status"),
+            models.Index(fields=["project", "agent_name", "sort_ns", "id"], name="trace_agent"),
+            models.Index(fields=["project", "session_id", "sort_ns", "id"], name="trace_session"),
+            models.Index(fields=["project", "user_id", "sort_ns", "id"], name="trace_user"),
+            models.Index(fields=["project", "environment", "sort_ns", "id"], name="trace_environment"),
+            models.Index(fields=["project", "task", "sort_ns", "id"], name="trace_task"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.trace_id}"
+
+
+class TraceTerm(models.Model):
+    """One filterable word of a trace where a trace may have several: key is `model`, `tool`, `tag`, `session` or `meta.<name>`."""
+
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="terms")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=100)
+    value = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["trace", "key", "value"], name="trace_term_once")]
+        indexes = [models.Index(fields=["project", "key", "value", "trace"], name="trace_term_lookup")]
+
+    def __str__(self) -> str:
+        return f"{self.key}:{self.value}"
+
+
+class Span(models.Model):
+    """One timed part of a trace, without its payload. Times as in `Trace`; `position` orders spans that have none."""
+
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="spans")
+    span_id = models.CharField(max_length=MAX_ID)
+    parent_span_id = models.CharField(max_length=MAX_ID, blank=True)
+    name = models.CharField(max_length=500)
+    display_name = models.CharField(max_length=500, blank=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.UNKNOWN)
+    start_ns = models.BigIntegerField(null=True)
+    end_ns = models.BigIntegerField(null=True, help_text="Null: not ended yet, or not timed")
+    position = models.IntegerField(default=0)
+    status = models.CharField(max_length=5, choices=Status.choices, default=Status.UNSET)
+    status_message = models.CharField(max_length=500, blank=True, help_text="First line of the error's text")
+    error_type = models.CharField(max_length=200, blank=True)
+    model = models.CharField(max_length=200, blank=True)
+    provider = models.CharField(max_length=100, blank=True)
+    tool_name = models.CharField(max_length=200, blank=True)
+    agent_id = models.CharField(max_length=200, blank=True)
+    agent_name = models.CharField(max_length=200, blank=True)
+    session_id = models.CharField(max_length=200, blank=True)
+    user_id = models.CharField(max_length=200, blank=True)
+    input_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    cached_input_tokens = models.BigIntegerField(null=True)
+    cache_write_tokens = models.BigIntegerField(null=True)
+    reasoning_tokens = models.BigIntegerField(null=True)
+    cost_usd = models.FloatField(null=True)
+    cost_source = models.CharField(max_length=6, blank=True)
+    digest = models.BinaryField(max_length=16, help_text="Of the span as normalised: the same again is a no-op")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["trace", "span_id"], name="span_id_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.span_id}"
+
+
+class Body(models.Model):
+    """A message, a list of tool definitions, or a resource with its scope: stored once per project, by digest.
+
+    `content` is JSON in UTF-8 bytes, so that any text, NUL included, is the same on SQLite and PostgreSQL.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    digest = models.BinaryField(max_length=16)
+    kind = models.CharField(max_length=8, help_text="message, tools or origin")
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "digest"], name="body_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
+class MessageNode(models.Model):
+    """A message at its place in a thread: a prefix tree, so that a turn costs only the messages that it adds.
+
+    `digest` is chained: that of the parent's digest and the message's. `depth` counts messages from the thread's start, from 1.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    digest = models.BinaryField(max_length=16)
+    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children")
+    body = models.ForeignKey(Body, on_delete=models.PROTECT, related_name="nodes")
+    depth = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "digest"], name="message_node_once")]
+
+    def __str__(self) -> str:
+        return f"message {self.depth}"
+
+
+class SpanPayload(models.Model):
+    """The heavy part of a span. `content` is JSON bytes, see `traces.spans.SpanRecord`.
+
+    `input_node` is the last message of the input; `output_node` continues it with the answer's messages.
+    """
+
+    span = models.OneToOneField(Span, on_delete=models.CASCADE, primary_key=True, related_name="payload")
+    content = models.BinaryField()
+    origin = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+")
+    tools = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+")
+    input_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+")
+    output_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+")
+
+    def __str__(self) -> str:
+        return f"payload of span {self.pk}"
+
+
+class LogRecord(models.Model):
+    """A log record that belongs to a span; it may come before the span or after it."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    trace_id = models.CharField(max_length=MAX_ID)
+    span_id = models.CharField(max_length=MAX_ID)
+    digest = models.BinaryField(max_length=16)
+    time_ns = models.BigIntegerField(null=True)
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "trace_id", "span_id", "digest"], name="log_record_once")]
+
+    def __str__(self) -> str:
+        return f"log of {self.trace_id}/{self.span_id}"
