@@ -45,7 +45,9 @@ class RubricVersion(models.Model):
     number = models.PositiveIntegerField()
     mode = models.CharField(max_length=10, choices=Mode.choices, default=Mode.DIRECT)
     instructions = models.TextField(blank=True, help_text="What is judged, in the words of a reviewer")
-    pass_threshold = models.FloatField(null=True, blank=True, help_text="A score at or above it passes; on the rubric's own scale")
+    pass_threshold = models.FloatField(
+        null=True, blank=True, help_text="A score at or above it passes; on the rubric's own scale"
+    )
     note = models.CharField(max_length=300, blank=True, help_text="What changed, in a sentence")
     digest = models.CharField(max_length=64, blank=True)
     created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL)
