@@ -6,6 +6,7 @@ from pages import views
 
 app_name = "pages"
 urlpatterns = [
+    path("favicon.ico", views.favicon, name="favicon"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("theme", views.set_theme, name="set_theme"),

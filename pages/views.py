@@ -3,7 +3,8 @@
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.views.decorators.http import require_GET, require_POST
 
 
@@ -29,7 +30,15 @@ def readyz(request: HttpRequest) -> HttpResponse:
             redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2).ping()
         except redis.RedisError:
             problems.append("redis")
-    return JsonResponse({"status": "ok" if not problems else "unreachable", "problems": problems}, status=503 if problems else 200)
+    return JsonResponse(
+        {"status": "ok" if not problems else "unreachable", "problems": problems}, status=503 if problems else 200
+    )
+
+
+@require_GET
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Send browsers that ask for the old name to the icon."""
+    return redirect(static("icon.svg"))
 
 
 @require_POST

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from django import template
+from django import forms, template
+from django.forms.boundfield import BoundField
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -21,8 +22,12 @@ def icon(name: str, small: bool = False) -> SafeString:
 def time_element(moment: datetime, style: str) -> SafeString:
     moment = moment.astimezone(UTC)
     utc = f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
-    shown = {"time": f"{moment:%H:%M}", "date": f"{moment.day} {moment:%b}"}.get(style, f"{moment.day} {moment:%b}, {moment:%H:%M}")
-    return format_html('<time datetime="{}" data-local="{}" title="{}">{}</time>', moment.isoformat(), style, utc, shown)
+    shown = {"time": f"{moment:%H:%M}", "date": f"{moment.day} {moment:%b}"}.get(
+        style, f"{moment.day} {moment:%b}, {moment:%H:%M}"
+    )
+    return format_html(
+        '<time datetime="{}" data-local="{}" title="{}">{}</time>', moment.isoformat(), style, utc, shown
+    )
 
 
 @register.simple_tag
@@ -116,7 +121,25 @@ def step(value: float | None, scale: Any = None) -> int:
     return max(1, min(5, int(1.5 + 4 * (value - low) / (high - low))))
 
 
+@register.simple_tag
+def widget(field: BoundField) -> SafeString:
+    """Draw a form field's control with the class of its kind: `{% widget form.name %}`."""
+    control = field.field.widget
+    if isinstance(control, forms.CheckboxInput):
+        look = "check"
+    elif isinstance(control, forms.Textarea):
+        look = "textarea"
+    elif isinstance(control, forms.RadioSelect | forms.CheckboxSelectMultiple):
+        look = ""
+    else:
+        look = "select" if isinstance(control, forms.Select) else "input"
+    given = control.attrs.get("class", "")
+    return field.as_widget(attrs={"class": f"{look} {given}".strip()} if look else None)
+
+
 @register.inclusion_tag("components/score.html")
-def score(value: float | None, low: float = 0.0, high: float = 1.0, *, state: str = "ok", label: str = "", title: str = "") -> dict:
+def score(
+    value: float | None, low: float = 0.0, high: float = 1.0, *, state: str = "ok", label: str = "", title: str = ""
+) -> dict:
     """Draw a score tile: the number on its step of the ramp; dashed without one, hatched while it is waited for."""
     return {"value": value, "step": step(value, (low, high)), "state": state, "label": label, "title": title}
