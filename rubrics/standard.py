@@ -79,6 +79,11 @@ class Standard:
         """Return the SHA-256 of everything that a reader of the rubric sees, its name and number left out."""
         content = asdict(self)
         del content["name"], content["number"]
+        content["pass_threshold"] = None if self.pass_threshold is None else float(self.pass_threshold)
+        for criterion in content["criteria"]:
+            criterion["weight"] = float(criterion["weight"])
+            for level in criterion["levels"]:
+                level["value"] = float(level["value"])
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
