@@ -42,7 +42,7 @@ def diff_lines(old: str, new: str) -> list[DiffLine]:
 
 def diff_words(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:
     """Return both lines as (text, is_changed) parts, words compared."""
-    before, after = re.findall(r"\s+|[^\s]+", old), re.findall(r"\s+|[^\s]+", new)
+    before, after = re.findall(r"\s*\S+\s*", old), re.findall(r"\s*\S+\s*", new)
     old_parts: list[tuple[str, bool]] = []
     new_parts: list[tuple[str, bool]] = []
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
