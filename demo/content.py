@@ -35,7 +35,7 @@ OUTCOME_1: dict[str, Any] = {
 }
 OUTCOME_2: dict[str, Any] = {
     **OUTCOME_1,
-    "instructions": "Was the customer's request resolved as asked, within the shop's policy, with a reply that matches what the tools returned?",
+    "instructions": "Was the request resolved as asked, within the shop's policy, with a reply that matches what the tools returned?",
     "criteria": [
         {
             **OUTCOME_1["criteria"][0],
@@ -159,7 +159,7 @@ SYSTEM_PROMPT = (
 NAMES_THE_ORDER = '''def grade(sample, item):
     """The answer names the order that the customer asked about."""
     named = item["order_id"] in sample["output_text"]
-    return {"score": 1.0 if named else 0.0, "passed": named, "rationale": "names " + item["order_id"] if named else "the order is not named"}
+    return {"score": 1.0 if named else 0.0, "passed": named, "rationale": "order named" if named else "order not named"}
 '''
 
 
@@ -215,8 +215,8 @@ def reference(topic: str, case: Case) -> str:
             return f"Order {case.order_id} has not been delivered yet. A refund can be made within 30 days of delivery."
         if case.days_since_delivery > 30:
             return (
-                f"Order {case.order_id} was delivered {case.days_since_delivery} days ago. Refunds are made within 30 days of delivery, so it "
-                "cannot be refunded."
+                f"Order {case.order_id} was delivered {case.days_since_delivery} days ago. Refunds are made within 30 days of delivery, "
+                "so it cannot be refunded."
             )
         if case.amount > 60:
             return f"The refund of ${case.amount:.2f} for order {case.order_id} needs a person's approval, which has been asked for."

@@ -132,8 +132,8 @@ def refund(run: Recorder, case: Case, twist: str) -> None:
         return None
     if not within and twist != "ignored":
         run.reply(
-            f"I am sorry, {case.customer}: order {case.order_id} was delivered {case.days_since_delivery} days ago, and we refund within 30 "
-            "days of delivery. I can offer you 15% off your next order instead."
+            f"I am sorry, {case.customer}: order {case.order_id} was delivered {case.days_since_delivery} days ago, and we "
+            "refund within 30 days of delivery. I can offer you 15% off your next order instead."
         )
         return None
     run.use_tool(
@@ -159,8 +159,8 @@ def refund(run: Recorder, case: Case, twist: str) -> None:
         return None
     run.use_tool("create_refund", {"charge_id": case.charge_id, "amount": case.amount}, result)
     run.reply(
-        f"I have refunded ${case.amount:.2f} for the {case.product} (order {case.order_id}), {case.customer}. It goes back to the card that "
-        f"you paid with and arrives within 5 working days. Reference {result['refund_id']}."
+        f"I have refunded ${case.amount:.2f} for the {case.product} (order {case.order_id}), {case.customer}. It goes back to the "
+        f"card that you paid with and arrives within 5 working days. Reference {result['refund_id']}."
     )
     return None
 
@@ -192,7 +192,7 @@ def order_status(run: Recorder, case: Case, twist: str) -> None:
         run.reply(f"The carrier's last scan was at {place}. Could you check with a neighbour, {case.customer}?")
     else:
         run.reply(
-            f"Your parcel {case.tracking} was last seen at {place}, {found['hours_ago']} hours ago, {case.customer}. {case.order_id} is on its way."
+            f"Your parcel {case.tracking} was last seen at {place}, {found['hours_ago']} hours ago, {case.customer}. It is on its way."
         )
     return None
 
@@ -245,8 +245,8 @@ def address(run: Recorder, case: Case, twist: str) -> None:
     run.look_up_policy("address", POLICIES["address"])
     if case.status != "packed" and twist not in ("ignored", "claimed"):
         run.reply(
-            f"I am sorry, {case.customer}: {case.order_id} has already shipped, so we cannot change its address. The carrier can redirect it "
-            f"with the number {case.tracking}."
+            f"I am sorry, {case.customer}: {case.order_id} has already shipped, so we cannot change its address. The carrier can "
+            f"redirect it with the number {case.tracking}."
         )
         return None
     if twist == "abandoned":
@@ -278,8 +278,8 @@ def complaint(run: Recorder, case: Case, twist: str) -> None:
         run.reply(f"I am very sorry, {case.customer}. Could you tell me what was wrong with the {case.product}?")
         return None
     run.reply(
-        f"I am very sorry, {case.customer}. The {case.product} should not have reached you like this. I have opened a ticket for {case.order_id} "
-        "with high priority; a person will write to you within 2 working days."
+        f"I am very sorry, {case.customer}. The {case.product} should not have reached you like this. I have opened a ticket "
+        f"for {case.order_id} with high priority; a person will write to you within 2 working days."
     )
     return None
 
