@@ -64,6 +64,11 @@ def visible_projects(user: Any) -> list[Project]:
     return list(projects)
 
 
+def may_create_projects(user: Any) -> bool:
+    """Say whether the person may make a project: an admin of the server, or anybody with login off."""
+    return not settings.LOGIN_REQUIRED or bool(user.is_superuser)
+
+
 def project_page(
     needed: Role = Role.VIEWER,
 ) -> Callable[[Callable[Concatenate[ProjectRequest, P], HttpResponseBase]], Callable[..., HttpResponseBase]]:
@@ -149,8 +154,9 @@ def sent_key(request: HttpRequest) -> str:
 def authenticate(request: HttpRequest, scope: Scope) -> Caller:
     """Return who calls. Raises ApiError 401 without a valid key, 403 where the key or the page may not do this.
 
-    With login off no key is needed (the project is `?project=`, `X-Markbook-Project`, else `default`), but a key that is sent must
-    be right, and another site's page in the user's browser is refused.
+    With login off no key is needed (the project is `?project=`, `X-Markbook-Project`, else `default`). A key of ours that is
+    sent must be right all the same; any other is passed over, since SDKs send some key whether or not one is needed. A page
+    of another site in the user's browser may change nothing.
     """
     key = sent_key(request)
     if key.startswith(INTERNAL_PREFIX):
@@ -158,13 +164,17 @@ def authenticate(request: HttpRequest, scope: Scope) -> Caller:
             claim = signing.loads(key[len(INTERNAL_PREFIX) :], salt=INTERNAL_SALT, max_age=86400)
         except signing.BadSignature:
             raise ApiError(401, "The key is not valid.", code="invalid_api_key") from None
-        return Caller(Project.objects.get(pk=claim["project"]), is_internal=True)
+        project = Project.objects.filter(pk=claim["project"]).first()
+        if project is None:
+            raise ApiError(401, "The project of this key is gone.", code="invalid_api_key")
+        return Caller(project, is_internal=True)
     found = ApiKey.objects.select_related("project").filter(digest=key_digest(key)).first() if key else None
     if found is not None:
         if found.revoked_at is not None:
             raise ApiError(401, f"The key {found.prefix}… was revoked.", code="invalid_api_key")
         if not found.allows(scope):
-            raise ApiError(403, f"The key {found.prefix}… lacks the scope {scope.value!r}; it has {', '.join(found.scopes)}.")
+            has = ", ".join(found.scopes)
+            raise ApiError(403, f"The key {found.prefix}… lacks the scope {scope.value!r}; it has {has}.")
         now = timezone.now()
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - timedelta(minutes=1))
         if found.last_used_at is None or found.last_used_at < now - timedelta(minutes=1):
@@ -174,13 +184,27 @@ def authenticate(request: HttpRequest, scope: Scope) -> Caller:
         return session_caller(request, scope, key_sent=bool(key))
     if key.startswith("mb-"):
         raise ApiError(401, "The key is not known here; make one under Send traces.", code="invalid_api_key")
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and request.method != "GET":
+    if request.method not in ("GET", "HEAD") and is_cross_site(request):
         raise ApiError(403, "A page of another site may not call this server without a key.")
-    slug = request.GET.get("project") or request.headers.get("X-Markbook-Project") or DEFAULT_PROJECT
+    slug = asked_slug(request)
     project = Project.objects.filter(slug=slug).first()
     if project is None:
         raise ApiError(404, f"There is no project {slug!r}.", param="project")
     return Caller(project)
+
+
+def asked_slug(request: HttpRequest) -> str:
+    """Return the project that a caller without a key names, `default` where it names none."""
+    slug = request.GET.get("project") or request.headers.get("X-Markbook-Project") or DEFAULT_PROJECT
+    return slug.replace("\0", "")[:100]  # PostgreSQL takes no NUL
+
+
+def is_cross_site(request: HttpRequest) -> bool:
+    """Say whether a browser sent this for a page of another origin. Programs send neither of the two headers."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and origin not in (f"http://{request.get_host()}", f"https://{request.get_host()}")
 
 
 def session_caller(request: HttpRequest, scope: Scope, *, key_sent: bool) -> Caller:
@@ -188,7 +212,7 @@ def session_caller(request: HttpRequest, scope: Scope, *, key_sent: bool) -> Cal
     if key_sent or scope != Scope.READ or not request.user.is_authenticated:
         message = "The key is not valid." if key_sent else "No key was sent. Send one as `Authorization: Bearer …`."
         raise ApiError(401, message, code="invalid_api_key")
-    slug = request.GET.get("project") or DEFAULT_PROJECT
+    slug = asked_slug(request)
     project = next((project for project in visible_projects(request.user) if project.slug == slug), None)
     if project is None:
         raise ApiError(404, f"There is no project {slug!r}.", param="project")

@@ -87,6 +87,23 @@ class SetupLink(models.Model):
         return f"setup link of {self.created_at:%Y-%m-%d}"
 
 
+class SignInFailure(models.Model):
+    """One wrong password. The name is kept as a digest: people type passwords into the wrong field."""
+
+    name = models.CharField(max_length=64)
+    address = models.CharField(max_length=64)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["name", "at"], name="failure_name_at"),
+            models.Index(fields=["address", "at"], name="failure_address_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.at:%Y-%m-%d %H:%M}"
+
+
 class AuditEntry(models.Model):
     """Who changed what, and when. Never edited."""
 

@@ -22,7 +22,9 @@ def env_int(name: str, default: int, *, minimum: int = 0) -> int:
     except ValueError:
         value = minimum - 1
     if value < minimum:
-        raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of {minimum} or more; for example {name}={default}.")
+        raise ImproperlyConfigured(
+            f"{name}={text!r} is not a whole number of {minimum} or more; for example {name}={default}."
+        )
     return value
 
 
@@ -30,7 +32,9 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     """Read one of a few words from the environment. Raises ImproperlyConfigured with the name and the words."""
     value = os.environ.get(name, "").lower() or default
     if value not in choices:
-        raise ImproperlyConfigured(f"{name}={value!r} is not one of {', '.join(choices)}; for example {name}={choices[0]}.")
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not one of {', '.join(choices)}; for example {name}={choices[0]}."
+        )
     return value
 
 
@@ -39,7 +43,9 @@ def read_secret_key(data_dir: Path) -> str:
     given = os.environ.get("MARKBOOK_SECRET_KEY", "")
     if given:
         if len(given) < 32:
-            raise ImproperlyConfigured("MARKBOOK_SECRET_KEY is shorter than 32 characters; use for example the output of `openssl rand -hex 32`.")
+            raise ImproperlyConfigured(
+                "MARKBOOK_SECRET_KEY is shorter than 32 characters; use for example the output of `openssl rand -hex 32`."
+            )
         return given
     path = data_dir / "secret_key"
     if not path.exists():
@@ -65,7 +71,9 @@ DEBUG = env_choice("MARKBOOK_DEBUG", "off", ("on", "off")) == "on"
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 if DATABASE_URL:
     if urlsplit(DATABASE_URL).scheme not in ("postgres", "postgresql"):
-        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database, for example postgresql://user:password@127.0.0.1:5432/markbook.")
+        raise ImproperlyConfigured(
+            "DATABASE_URL must name a PostgreSQL database, for example postgresql://user:password@127.0.0.1:5432/markbook."
+        )
     DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
     DATABASES["default"].setdefault("OPTIONS", {}).update({"options": "-c synchronous_commit=on"})
 else:
@@ -98,9 +106,19 @@ LOGIN_REQUIRED = env_choice("MARKBOOK_LOGIN", "on", ("on", "off")) == "on"
 LOOPBACK_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 ALLOWED_HOSTS = [host for host in os.environ.get("MARKBOOK_ALLOWED_HOSTS", "").split(",") if host] or LOOPBACK_HOSTS
 CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("MARKBOOK_TRUSTED_ORIGINS", "").split(",") if origin]
+# Behind a proxy that speaks HTTPS (the origins say so), cookies go over HTTPS only.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
+    origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS
+)
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "accounts:sign_in"
 LOGIN_REDIRECT_URL = "/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+CSRF_FAILURE_VIEW = "pages.errors.csrf_failure"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
@@ -157,6 +175,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "pages.middleware.wants_partial",
     "accounts.middleware.login_required",
+    "accounts.middleware.remember_project",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -197,7 +216,9 @@ HASHED_STATIC = env_choice("MARKBOOK_HASHED_STATIC", "off", ("on", "off")) == "o
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        "BACKEND": "pages.storage.HashedStaticFiles" if HASHED_STATIC else "django.contrib.staticfiles.storage.StaticFilesStorage"
+        "BACKEND": "pages.storage.HashedStaticFiles"
+        if HASHED_STATIC
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
 WHITENOISE_USE_FINDERS = not HASHED_STATIC

@@ -11,3 +11,8 @@ urlpatterns = [
     path("", include("gateway.urls")),
     path("", include("evals.urls")),
 ]
+
+handler400 = "pages.errors.bad_request"
+handler403 = "pages.errors.forbidden"
+handler404 = "pages.errors.not_found"
+handler500 = "pages.errors.server_error"

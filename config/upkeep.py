@@ -1,0 +1,117 @@
+"""What `serve` does before it serves: refuse a newer database, back up, migrate, collect static files."""
+
+import hashlib
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+KEPT_BACKUPS = 5
+# Left out of the collected files: a notebook widget of plotly's, and the htmx that we do not use.
+IGNORED_STATIC = ["widgetbundle.js", "htmax-4*", "htmx-4*", "htmx-2.js", "datasets", "templates", "ext"]
+
+
+# The database ----------------------------------------------------------------------------------------------------
+
+
+def is_sqlite() -> bool:
+    return connection.vendor == "sqlite"
+
+
+def migrate_safely(report: Callable[[str], None]) -> None:
+    """Bring the database up to the code. Raises CommandError where it is newer than the code or cannot be reached."""
+    try:
+        connection.ensure_connection()
+    except OperationalError as error:
+        place = settings.DATABASES["default"]["NAME"]
+        raise CommandError(f"The database {place} cannot be opened: {error}".strip(), returncode=2) from error
+    executor = MigrationExecutor(connection)
+    refuse_newer(executor)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if not plan:
+        return
+    if executor.loader.applied_migrations and is_sqlite():
+        report(f"The database changes with this version; a copy is at {back_up_sqlite()}.")
+    elif executor.loader.applied_migrations:
+        report("The database changes with this version. PostgreSQL is backed up with pg_dump, not by Markbook.")
+    call_command("migrate", interactive=False, verbosity=0)
+
+
+def refuse_newer(executor: MigrationExecutor) -> None:
+    """Raise CommandError where the database has migrations that this code does not know."""
+    loader = executor.loader
+    known = set(loader.disk_migrations or {})
+    replaced = {name for migration in (loader.disk_migrations or {}).values() for name in migration.replaces}
+    unknown = sorted(f"{app}.{name}" for app, name in set(loader.applied_migrations or {}) - known - replaced)
+    if unknown:
+        raise CommandError(
+            f"The database was written by a newer Markbook: this version does not know {', '.join(unknown)}. "
+            f"Install that version, or restore an older copy with `manage.py restore`.",
+            returncode=2,
+        )
+
+
+def back_up_sqlite(target: Path | None = None) -> Path:
+    """Copy the SQLite file, whole and consistent while others write. Without a target: data/backups/, the last five kept."""
+    source = Path(settings.DATABASES["default"]["NAME"])
+    folder = settings.DATA_DIR / "backups"
+    chosen = target or folder / f"markbook-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.sqlite3"
+    chosen.parent.mkdir(parents=True, exist_ok=True)
+    draft = chosen.with_name(f".{chosen.name}.part")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    with closing(sqlite3.connect(source, timeout=30)) as reading, closing(sqlite3.connect(draft)) as writing:
+        reading.backup(writing, pages=4096)
+        writing.execute("PRAGMA journal_mode=DELETE")
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, chosen)
+    if target is None:
+        for old in sorted(folder.glob("markbook-*.sqlite3"))[:-KEPT_BACKUPS]:
+            old.unlink()
+    return chosen
+
+
+# Static files ----------------------------------------------------------------------------------------------------
+
+
+def static_stamp() -> str:
+    """Return a digest that changes with any static file (path, size, time) or the rules of collecting them."""
+    from django.contrib.staticfiles.finders import get_finders
+
+    digest = hashlib.sha256(repr(IGNORED_STATIC).encode())
+    found = []
+    for finder in get_finders():
+        for path, storage in finder.list(IGNORED_STATIC):
+            stat = os.stat(storage.path(path))
+            found.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
+    digest.update("\n".join(sorted(found)).encode())
+    return digest.hexdigest()
+
+
+def collect_static() -> None:
+    """Collect the static files under hashed names into the data folder, only when one has changed."""
+    stamp = static_stamp()
+    stamp_file = Path(settings.STATIC_ROOT) / "stamp"
+    if stamp_file.exists() and stamp_file.read_text() == stamp:
+        return
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "collectstatic", "--noinput", "--clear", "-v", "0"]
+    for pattern in IGNORED_STATIC:
+        command += ["-i", pattern]
+    # In a process of its own: which storage collects is decided by the environment at its start.
+    done = subprocess.run(  # noqa: S603  our own command
+        command, env={**os.environ, "MARKBOOK_HASHED_STATIC": "on"}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CommandError(f"The static files could not be collected: {done.stderr.strip()[-2000:]}")
+    stamp_file.write_text(stamp)
