@@ -1,0 +1,245 @@
+"""Messages in the forms that SDKs send, read into `Message`s: OpenAI chat, OpenAI Responses, Anthropic blocks, OTel GenAI parts. Pure.
+
+See `traces.spans.Message`. The same thing said in two forms gives the same Message, so that bodies are stored once and a
+history is recognised whoever repeats it.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from traces.conventions.raw import parse_json
+from traces.spans import Message
+
+ROLES = {"human": "user", "ai": "assistant", "model": "assistant", "developer": "system", "function": "tool"}
+TEXT_TYPES = {"text", "input_text", "output_text"}
+
+
+def read_role(role: Any, default: str = "user") -> str:
+    """Return system, user, assistant or tool for the spellings in use; another word stays as it is, lower-case."""
+    text = role.strip().lower() if isinstance(role, str) else ""
+    return ROLES.get(text, text) or default
+
+
+def read_arguments(value: Any) -> Any:
+    """Return a tool call's arguments: an object where the text parses as one, else the text as the model wrote it."""
+    if isinstance(value, str):
+        found = parse_json(value)
+        return found if isinstance(found, dict) else value
+    return value
+
+
+def make_message(
+    role: str,
+    content: Any = None,
+    *,
+    tool_calls: list[dict[str, Any]] | None = None,
+    tool_call_id: Any = None,
+    name: Any = None,
+) -> Message:
+    """Return a message; keys without a value are absent."""
+    message: Message = {"role": role, "content": content}
+    if tool_calls:
+        message["tool_calls"] = tool_calls
+    if tool_call_id:
+        message["tool_call_id"] = str(tool_call_id)
+    if name and isinstance(name, str):
+        message["name"] = name
+    return message
+
+
+def make_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
+    """Return a tool call; an id that was not sent is absent."""
+    call = {"id": str(call_id)} if call_id else {}
+    return {**call, "name": name if isinstance(name, str) else "", "arguments": read_arguments(arguments)}
+
+
+def as_text(value: Any) -> str:
+    """Return a value as text: as it is where it is one, else as JSON."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def fold_parts(parts: list[dict[str, Any]]) -> Any:
+    """Return parts as content: the text alone where there is nothing but one text, None where there is nothing."""
+    if not parts:
+        return None
+    if len(parts) == 1 and parts[0].get("type") == "text" and len(parts[0]) == 2:
+        return parts[0]["content"]
+    return parts
+
+
+# OpenAI chat, OpenAI Responses and Anthropic -----------------------------------------------------------------------
+
+
+def read_chat_messages(items: Any) -> list[Message]:
+    """Return the messages of a list in OpenAI chat, Responses or Anthropic form (LangChain's wrappers too). Others are skipped."""
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list):
+        return [make_message("user", items)] if isinstance(items, str) and items else []
+    if len(items) == 1 and isinstance(items[0], list):  # LangChain sends a list of batches
+        items = items[0]
+    messages: list[Message] = []
+    for item in items:
+        if isinstance(item, dict):
+            messages.extend(read_chat_message(item))
+        elif isinstance(item, str):
+            messages.append(make_message("user", item))
+    return messages
+
+
+def read_chat_message(item: dict[str, Any]) -> list[Message]:
+    """Return the messages that one object of a chat stands for; a user turn with tool results stands for several."""
+    if isinstance(item.get("message"), dict) and "role" not in item:
+        item = item["message"]
+    if isinstance(item.get("parts"), list) and "content" not in item:
+        return read_part_message(item)
+    kind = item.get("type")
+    if kind == "function_call" and "name" in item:
+        call = make_call(item.get("call_id") or item.get("id"), item.get("name"), item.get("arguments"))
+        return [make_message("assistant", tool_calls=[call])]
+    if kind == "function_call_output":
+        return [make_message("tool", as_text(item.get("output")), tool_call_id=item.get("call_id"))]
+    if kind == "reasoning" and "role" not in item:
+        notes = [part.get("text", "") for part in item.get("summary") or [] if isinstance(part, dict)]
+        return [make_message("assistant", [{"type": "reasoning", "content": "\n".join(notes)}])] if any(notes) else []
+    data = item.get("data")
+    if isinstance(data, dict) and "role" not in item and isinstance(kind, str):  # LangChain's message_to_dict
+        item = {**data, "role": kind}
+    elif "role" not in item and isinstance(kind, str) and "content" in item:
+        item = {**item, "role": kind}
+    if "role" not in item and "content" not in item and "tool_calls" not in item:
+        return []
+    return read_role_message(item)
+
+
+def read_role_message(item: dict[str, Any]) -> list[Message]:
+    """Return the messages of an object with role and content."""
+    role = read_role(item.get("role"))
+    parts, calls, results = read_blocks(item.get("content"))
+    for call in item.get("tool_calls") or []:
+        if isinstance(call, dict):
+            function = call.get("function") if isinstance(call.get("function"), dict) else call
+            arguments = function.get("arguments", function.get("args", function.get("input")))
+            calls.append(make_call(call.get("id") or call.get("tool_call_id"), function.get("name"), arguments))
+    legacy = item.get("function_call")
+    if isinstance(legacy, dict):
+        calls.append(make_call(None, legacy.get("name"), legacy.get("arguments")))
+    thought = item.get("reasoning_content") or item.get("reasoning")
+    if isinstance(thought, str) and thought:
+        parts.insert(0, {"type": "reasoning", "content": thought})
+    content = fold_parts(parts)
+    if item.get("content") == "" and content is None:
+        content = ""
+    if content is None and not calls and results:
+        return results
+    call_id = item.get("tool_call_id") or (item.get("id") if role == "tool" else None)
+    message = make_message(role, content, tool_calls=calls, tool_call_id=call_id, name=item.get("name"))
+    return [*results, message]
+
+
+def read_blocks(content: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[Message]]:
+    """Return the parts, tool calls and tool results of a content that is text or a list of blocks."""
+    if content is None or content == "":
+        return [], [], []
+    if not isinstance(content, list):
+        return [{"type": "text", "content": as_text(content)}], [], []
+    parts: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    results: list[Message] = []
+    for block in content:
+        if not isinstance(block, dict):
+            parts.append({"type": "text", "content": as_text(block)})
+            continue
+        kind = block.get("type")
+        if kind == "tool_use":
+            calls.append(make_call(block.get("id"), block.get("name"), block.get("input")))
+        elif kind == "tool_result":
+            inner = fold_parts(read_blocks(block.get("content"))[0])
+            results.append(make_message("tool", inner, tool_call_id=block.get("tool_use_id")))
+        else:
+            parts.append(read_block(block))
+    return parts, calls, results
+
+
+def read_block(block: dict[str, Any]) -> dict[str, Any]:
+    """Return a content block as an OTel GenAI part; a kind that is not known stays as it is."""
+    kind = block.get("type")
+    if kind in TEXT_TYPES or (kind is None and isinstance(block.get("text"), str)):
+        text = block.get("text", block.get("content"))
+        return {"type": "text", "content": as_text(text) if text is not None else ""}
+    if kind in ("thinking", "reasoning"):
+        text = block.get("thinking") or block.get("text") or block.get("content")
+        return {"type": "reasoning", "content": as_text(text or "")}
+    if kind in ("image_url", "input_image"):
+        url = block.get("image_url")
+        url = url.get("url") if isinstance(url, dict) else url
+        return read_image(url) if isinstance(url, str) else block
+    source = block.get("source")
+    if kind == "image" and isinstance(source, dict) and isinstance(source.get("data"), str):
+        mime_type = str(source.get("media_type") or "")
+        return {"type": "blob", "mime_type": mime_type, "modality": "image", "content": source["data"]}
+    return block
+
+
+def read_image(url: str) -> dict[str, Any]:
+    """Return an image's part: a blob for a data address, else an address."""
+    if url.startswith("data:") and ";base64," in url:
+        head, _, data = url.partition(";base64,")
+        return {"type": "blob", "mime_type": head[5:], "modality": "image", "content": data}
+    return {"type": "uri", "modality": "image", "uri": url}
+
+
+# OTel GenAI ------------------------------------------------------------------------------------------------------
+
+
+def read_part_messages(items: Any) -> list[Message]:
+    """Return the messages of a list in OTel GenAI form, given as value or as JSON text."""
+    found = parse_json(items)
+    if isinstance(found, dict):
+        found = [found]
+    messages: list[Message] = []
+    for item in found or []:
+        if isinstance(item, dict):
+            messages.extend(read_part_message(item) if isinstance(item.get("parts"), list) else read_chat_message(item))
+    return messages
+
+
+def read_part_message(item: dict[str, Any]) -> list[Message]:
+    """Return the messages of one `{role, parts}`: each tool result becomes a message of its own."""
+    role = read_role(item.get("role"), "assistant" if "finish_reason" in item else "user")
+    parts: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    results: list[Message] = []
+    for part in item["parts"]:
+        if not isinstance(part, dict):
+            parts.append({"type": "text", "content": as_text(part)})
+            continue
+        kind = part.get("type")
+        if kind == "tool_call":
+            calls.append(make_call(part.get("id"), part.get("name"), part.get("arguments")))
+        elif kind == "tool_call_response":
+            answer = part.get("response", part.get("result"))
+            results.append(
+                make_message("tool", None if answer is None else as_text(answer), tool_call_id=part.get("id"))
+            )
+        elif kind == "text":
+            parts.append({"type": "text", "content": as_text(part.get("content") or "")})
+        else:
+            parts.append(part)
+    if not parts and not calls and results:
+        return results
+    return [*results, make_message(role, fold_parts(parts), tool_calls=calls, name=item.get("name"))]
+
+
+def read_instructions(value: Any) -> list[Message]:
+    """Return system instructions (a list of parts, or text) as one system message."""
+    found = parse_json(value)
+    if found is None:
+        return [make_message("system", value)] if isinstance(value, str) and value.strip() else []
+    blocks: Iterable[Any] = found if isinstance(found, list) else [found]
+    parts = [block for block in blocks if isinstance(block, dict)]
+    if not parts:
+        return []
+    return read_part_message({"role": "system", "parts": parts})
