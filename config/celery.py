@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_init, worker_ready, worker_shutting_down
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -37,7 +38,8 @@ if settings.REDIS_URL:
     app.conf.broker_url = settings.REDIS_URL
     app.conf.broker_transport_options = {"socket_connect_timeout": 2, "socket_timeout": 10}
 else:
-    app.conf.broker_url = "config.embedded_queue:Transport://"
+    TRANSPORT_ALIASES["folder"] = "config.embedded_queue:Transport"
+    app.conf.broker_url = "folder://localhost"
     app.conf.broker_transport_options = {"folder": str(settings.QUEUE_DIR)}
 app.autodiscover_tasks()
 

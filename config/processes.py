@@ -198,7 +198,20 @@ def web_command(descriptor: int, *, workers: int, threads: int) -> list[str]:
 
 def worker_command(*, threads: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "celery", "--quiet", "-A", "config", "worker", "--pool", "threads"),
+        # Celery warns of root because of pickle; our messages are JSON.
+        *(
+            sys.executable,
+            "-W",
+            "ignore:You're running the worker",
+            "-m",
+            "celery",
+            "--quiet",
+            "-A",
+            "config",
+            "worker",
+            "--pool",
+            "threads",
+        ),
         *("--concurrency", str(threads), "--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("--loglevel", "warning"),
     ]
@@ -292,7 +305,7 @@ def run_server(
                     report("Ctrl-C stops it.")
                 if not announced and time.monotonic() > end:
                     raise CommandError(f"Nothing answered at {url}/readyz within {READY_S:.0f} s; stopping.")
-                select.select([wake], [], [], 1.0 if announced else 0.1)
+                select.select([wake], [], [], 1.0 if announced else 0.2)
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
             report("Stopping.")

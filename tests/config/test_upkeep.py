@@ -1,0 +1,78 @@
+"""Backups, migrations and static files before the server starts."""
+
+import sqlite3
+import threading
+from contextlib import closing
+
+import pytest
+
+from config import upkeep
+
+
+@pytest.fixture
+def database(tmp_path, settings, monkeypatch):
+    """A SQLite file of its own, as data folder and database."""
+    path = tmp_path / "markbook.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE t (n INTEGER)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(1000)])
+        connection.commit()
+    settings.DATA_DIR = tmp_path
+    monkeypatch.setitem(settings.DATABASES["default"], "NAME", path)
+    return path
+
+
+def rows(path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM t").fetchone()[0]
+
+
+def test_back_up_copies_every_committed_row_in_one_file(database):
+    with closing(sqlite3.connect(database)) as writer:  # open, so that rows still lie in the -wal file
+        writer.execute("INSERT INTO t VALUES (1000)")
+        writer.commit()
+        copy = upkeep.back_up_sqlite()
+    assert rows(copy) == 1001
+    assert copy.parent == database.parent / "backups"
+    assert copy.stat().st_mode & 0o077 == 0  # it holds what the database holds: for its owner only
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+def test_back_up_while_another_connection_writes_is_consistent(database):
+    stop = threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(database, timeout=10)) as writer:
+            while not stop.is_set():
+                writer.execute("INSERT INTO t VALUES (1), (2)")
+                writer.commit()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        copy = upkeep.back_up_sqlite()
+    finally:
+        stop.set()
+        thread.join()
+    assert rows(copy) >= 1000
+    assert rows(copy) % 2 == 0
+
+
+def test_back_up_keeps_the_last_five(database):
+    copies = [upkeep.back_up_sqlite() for _ in range(7)]
+    assert sorted((database.parent / "backups").iterdir()) == copies[2:]
+
+
+def test_static_stamp_changes_with_a_file_and_not_without(tmp_path, settings):
+    from django.contrib.staticfiles import finders
+
+    (tmp_path / "a.js").write_text("1")
+    settings.STATICFILES_DIRS = [tmp_path]
+    finders.get_finder.cache_clear()
+    before = upkeep.static_stamp()
+    assert upkeep.static_stamp() == before
+    (tmp_path / "a.js").write_text("22")
+    after = upkeep.static_stamp()
+    finders.get_finder.cache_clear()
+    assert after != before
