@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,10 +18,13 @@ from google.protobuf.message import DecodeError as ProtobufError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from traces.conventions import RawSpan, normalise
-from traces.conventions.raw import MAX_DEPTH
+from traces.conventions import normalise
+from traces.conventions.logs import apply_logs
+from traces.conventions.raw import MAX_DEPTH, LogItem, RawSpan
 from traces.protobuf_repair import repair_text
 from traces.spans import SpanRecord
+
+__all__ = ["DecodeError", "Decoded", "DecodedLogs", "LogItem", "apply_logs", "decode_logs", "decode_traces"]
 
 JSON_TYPES = ("application/json", "text/json")
 PROTOBUF_TYPES = ("application/x-protobuf", "application/protobuf", "application/octet-stream")
@@ -44,18 +48,6 @@ class Decoded:
 
     records: list[SpanRecord] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class LogItem:
-    """A log record that belongs to a span. `time_ns` is when it happened, else when it was seen."""
-
-    trace_id: str
-    span_id: str
-    time_ns: int | None
-    event_name: str
-    attributes: dict[str, Any]
-    body: Any = None
 
 
 @dataclass
@@ -132,7 +124,7 @@ def proto_spans(body: bytes) -> Iterator[tuple[str, Callable[[], RawSpan]]]:
             for n, span in enumerate(scope_spans.spans):
                 yield (
                     f"resourceSpans[{r}].scopeSpans[{s}].spans[{n}]",
-                    lambda span=span, origins=origins: read_proto_span(span, origins),
+                    partial(read_proto_span, span, origins),
                 )
 
 
@@ -223,7 +215,7 @@ def proto_logs(body: bytes) -> Iterator[tuple[str, Callable[[], LogItem | None]]
     for r, resource_logs in enumerate(request.resource_logs):
         for s, scope_logs in enumerate(resource_logs.scope_logs):
             for n, log in enumerate(scope_logs.log_records):
-                yield f"resourceLogs[{r}].scopeLogs[{s}].logRecords[{n}]", lambda log=log: read_proto_log(log)
+                yield f"resourceLogs[{r}].scopeLogs[{s}].logRecords[{n}]", partial(read_proto_log, log)
 
 
 def read_proto_log(log: Any) -> LogItem | None:
@@ -306,7 +298,7 @@ def json_spans(request: dict[str, Any]) -> Iterator[tuple[str, Callable[[], RawS
             scope = object_of(scope_spans.get("scope") or scope_spans.get("instrumentationLibrary"), f"{where}.scope")
             origins = make_origins(resource, str(scope.get("name") or ""), str(scope.get("version") or ""))
             for n, span in enumerate(list_of(scope_spans.get("spans"), f"{where}.spans")):
-                yield f"{where}.spans[{n}]", lambda span=span, origins=origins: read_json_span(span, origins)
+                yield f"{where}.spans[{n}]", partial(read_json_span, span, origins)
 
 
 def read_envelope_attributes(item: dict[str, Any], place: str) -> dict[str, Any]:
@@ -530,7 +522,7 @@ def json_logs(request: dict[str, Any]) -> Iterator[tuple[str, Callable[[], LogIt
             where = f"{place}.scopeLogs[{s}]"
             logs = get(object_of(inner, where), "logRecords", "log_records")
             for n, log in enumerate(list_of(logs, f"{where}.logRecords")):
-                yield f"{where}.logRecords[{n}]", lambda log=log: read_json_log(log)
+                yield f"{where}.logRecords[{n}]", partial(read_json_log, log)
 
 
 def read_json_log(log: Any) -> LogItem | None:

@@ -120,7 +120,8 @@ def read_role_message(item: dict[str, Any]) -> list[Message]:
     parts, calls, results = read_blocks(item.get("content"))
     for call in item.get("tool_calls") or []:
         if isinstance(call, dict):
-            function = call.get("function") if isinstance(call.get("function"), dict) else call
+            inner = call.get("function")
+            function: dict[str, Any] = inner if isinstance(inner, dict) else call
             arguments = function.get("arguments", function.get("args", function.get("input")))
             calls.append(make_call(call.get("id") or call.get("tool_call_id"), function.get("name"), arguments))
     legacy = item.get("function_call")

@@ -244,9 +244,9 @@ def fill_tool(record: SpanRecord, attributes: dict[str, Any]) -> None:
     call_id = read_text(attributes.get("tool_call.id")) or read_text(attributes.get("tool.id"))
     sent_input, sent_output = attributes.get("input.value"), attributes.get("output.value")
     arguments, result = parse_value(sent_input), parse_value(sent_output)
-    if isinstance(arguments, dict) and "kwargs" in arguments and not arguments.get("args"):
-        if set(arguments) <= {"args", "kwargs", "sanitize_inputs_outputs"} and isinstance(arguments["kwargs"], dict):
-            arguments = arguments["kwargs"]  # smolagents
+    if isinstance(arguments, dict) and isinstance(arguments.get("kwargs"), dict) and not arguments.get("args"):
+        is_wrapper = set(arguments) <= {"args", "kwargs", "sanitize_inputs_outputs"}
+        arguments = arguments["kwargs"] if is_wrapper else arguments  # smolagents
     if isinstance(result, dict):  # LangChain: a serialised ToolMessage
         inner = result["data"] if isinstance(result.get("data"), dict) else result
         if "content" in inner and (inner is not result or (result.get("type") == "tool" and "tool_call_id" in result)):

@@ -29,6 +29,18 @@ class RawSpan:
     origin: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class LogItem:
+    """A log record that belongs to a span. `time_ns` is when it happened, else when it was seen."""
+
+    trace_id: str
+    span_id: str
+    time_ns: int | None
+    event_name: str
+    attributes: dict[str, Any]
+    body: Any = None
+
+
 def read_text(value: Any) -> str:
     """Return a value as one text for a column: "" for none, for lists and objects, and for a scrubber's placeholder."""
     if value is None or isinstance(value, (dict, list)):
@@ -127,6 +139,7 @@ def json_style(text: str, value: Any) -> str | None:
     """Return the style that writes the value as exactly this text, or None."""
     key = text.find('":')
     is_spaced = text[key + 2 : key + 3] == " " if key > 0 else ", " in text
+    styles: tuple[str, ...]
     if text.isascii():
         styles = ("spaced", "spaced_unicode") if is_spaced else ("compact", "compact_ascii")
     else:
