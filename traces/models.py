@@ -5,6 +5,7 @@ Light and heavy are apart: `Trace` and `Span` are all that lists, trees and time
 """
 
 from django.db import models
+from django.db.models import Q
 
 from accounts.models import Project
 
@@ -52,7 +53,7 @@ class Trace(models.Model):
     Times are integer nanoseconds since 1970, null where the source gave none; `sort_ns` (start, else arrival) orders lists.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="traces")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="traces", db_index=False)
     trace_id = models.CharField(max_length=MAX_ID)
     name = models.CharField(max_length=500)
     source = models.CharField(max_length=10, choices=Source.choices, default=Source.INGEST)
@@ -93,6 +94,7 @@ class Trace(models.Model):
     total_tokens = models.BigIntegerField(null=True)
     cost_usd = models.FloatField(null=True)
     cost_source = models.CharField(max_length=6, blank=True, help_text="sent, priced, or empty where unknown")
+    usage_count = models.PositiveIntegerField(default=0, help_text="Spans in the totals; 0: they are the root's own")
     input_preview = models.CharField(max_length=500, blank=True)
     output_preview = models.CharField(max_length=500, blank=True)
 
@@ -116,11 +118,21 @@ class Trace(models.Model):
         return f"{self.name} {self.trace_id}"
 
 
+class TraceState(models.Model):
+    """What keeps a trace's summary right as spans come in any order: see `traces.summary`. Read by `services` only."""
+
+    trace = models.OneToOneField(Trace, on_delete=models.CASCADE, primary_key=True, related_name="state")
+    content = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"state of trace {self.pk}"
+
+
 class TraceTerm(models.Model):
     """One filterable word of a trace where a trace may have several: key is `model`, `tool`, `tag`, `session` or `meta.<name>`."""
 
-    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="terms")
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="terms", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     key = models.CharField(max_length=100)
     value = models.CharField(max_length=200)
 
@@ -135,7 +147,7 @@ class TraceTerm(models.Model):
 class Span(models.Model):
     """One timed part of a trace, without its payload. Times as in `Trace`; `position` orders spans that have none."""
 
-    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="spans")
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="spans", db_index=False)
     span_id = models.CharField(max_length=MAX_ID)
     parent_span_id = models.CharField(max_length=MAX_ID, blank=True)
     name = models.CharField(max_length=500)
@@ -161,10 +173,15 @@ class Span(models.Model):
     reasoning_tokens = models.BigIntegerField(null=True)
     cost_usd = models.FloatField(null=True)
     cost_source = models.CharField(max_length=6, blank=True)
+    has_usage_below = models.BooleanField(default=False, help_text="It, or a span below it, is a model call with usage")
+    counts_usage = models.BooleanField(default=False, help_text="Its tokens and cost are part of the trace's totals")
     digest = models.BinaryField(max_length=16, help_text="Of the span as normalised: the same again is a no-op")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["trace", "span_id"], name="span_id_once")]
+        indexes = [
+            models.Index(fields=["trace", "parent_span_id"], condition=Q(has_usage_below=True), name="span_usage_child"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.span_id}"
@@ -176,7 +193,7 @@ class Body(models.Model):
     `content` is JSON in UTF-8 bytes, so that any text, NUL included, is the same on SQLite and PostgreSQL.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     digest = models.BinaryField(max_length=16)
     kind = models.CharField(max_length=8, help_text="message, tools or origin")
     content = models.BinaryField()
@@ -194,14 +211,16 @@ class MessageNode(models.Model):
     `digest` is chained: that of the parent's digest and the message's. `depth` counts messages from the thread's start, from 1.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     digest = models.BinaryField(max_length=16)
-    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children")
+    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children", db_index=False)
     body = models.ForeignKey(Body, on_delete=models.PROTECT, related_name="nodes")
     depth = models.PositiveIntegerField()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "digest"], name="message_node_once")]
+        # Deleting a node or a body looks for what still points at it; partial indexes spare the rows that point nowhere.
+        indexes = [models.Index(fields=["parent"], condition=Q(parent__isnull=False), name="message_node_parent")]
 
     def __str__(self) -> str:
         return f"message {self.depth}"
@@ -215,10 +234,16 @@ class SpanPayload(models.Model):
 
     span = models.OneToOneField(Span, on_delete=models.CASCADE, primary_key=True, related_name="payload")
     content = models.BinaryField()
-    origin = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+")
-    tools = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+")
-    input_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+")
-    output_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+")
+    origin = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    tools = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    input_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    output_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=[name], condition=Q(**{f"{name}__isnull": False}), name=f"span_payload_{name}")
+            for name in ("origin", "tools", "input_node", "output_node")
+        ]
 
     def __str__(self) -> str:
         return f"payload of span {self.pk}"
@@ -227,7 +252,7 @@ class SpanPayload(models.Model):
 class LogRecord(models.Model):
     """A log record that belongs to a span; it may come before the span or after it."""
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     trace_id = models.CharField(max_length=MAX_ID)
     span_id = models.CharField(max_length=MAX_ID)
     digest = models.BinaryField(max_length=16)
@@ -235,7 +260,9 @@ class LogRecord(models.Model):
     content = models.BinaryField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "trace_id", "span_id", "digest"], name="log_record_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "trace_id", "span_id", "digest"], name="log_record_once")
+        ]
 
     def __str__(self) -> str:
         return f"log of {self.trace_id}/{self.span_id}"
