@@ -1,0 +1,309 @@
+"""Reads of the overview: what is here in figures, each with the query of the traces list that shows the runs behind it."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django.db.models import Avg, Count, F, Max, Q, QuerySet, Sum
+from django.utils import timezone
+
+from accounts.models import Project
+from evals.models import Comparison, Dataset, Item
+from rubrics.models import Rubric, RubricVersion
+from traces.models import Source, Status, Trace
+
+DAYS = 14
+DAY_NS = 86_400 * 10**9
+MAX_AGENTS = 8
+MAX_WORTH_LOOK = 5
+NOT_SAMPLES = "-source:eval"  # runs of the agents, without the answers that comparisons made
+
+
+def day_ns(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 10**9
+
+
+@dataclass(frozen=True)
+class Period:
+    """Runs that started on the days from `start` up to `end` (UTC, left out). `cost_usd` is of the runs whose cost is known."""
+
+    start: date
+    end: date
+    runs: int = 0
+    errors: int = 0
+    silent: int = 0
+    cost_usd: float | None = None
+    mean_ms: float | None = None
+
+    @property
+    def error_share(self) -> float | None:
+        return self.errors / self.runs if self.runs else None
+
+    @property
+    def query(self) -> str:
+        """Return the query of the traces list that finds these runs."""
+        return f"after:{self.start} before:{self.end} {NOT_SAMPLES}"
+
+    @property
+    def error_query(self) -> str:
+        return f"{self.query} status:error"
+
+    @property
+    def silent_query(self) -> str:
+        return f"{self.query} errors:>0 -status:error"
+
+
+@dataclass(frozen=True)
+class Day:
+    """One bar of the chart."""
+
+    day: date
+    runs: int
+    errors: int
+
+    @property
+    def query(self) -> str:
+        return f"after:{self.day} before:{self.day + timedelta(days=1)} {NOT_SAMPLES}"
+
+
+@dataclass(frozen=True)
+class AgentRow:
+    """One agent's runs in the period, and in the period before it."""
+
+    name: str
+    runs: int
+    errors: int
+    silent: int
+    cost_usd: float | None
+    runs_before: int
+    errors_before: int
+    query: str
+
+    @property
+    def error_share(self) -> float:
+        return self.errors / self.runs
+
+    @property
+    def error_percent(self) -> float:
+        """The share of errors as the length of a bar, 0 to 100."""
+        return round(100 * self.error_share, 1)
+
+    @property
+    def error_share_before(self) -> float | None:
+        return self.errors_before / self.runs_before if self.runs_before else None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do next, or done. `url_name` is an address of the project; `action` is its link's words."""
+
+    title: str
+    text: str
+    url_name: str
+    action: str
+    is_done: bool
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What the overview shows. `total` counts every run of the agents, whenever it was; `sample_count` the answers of comparisons."""
+
+    now: Period
+    before: Period
+    total: int
+    last_at_ns: int | None
+    days: list[Day]
+    agents: list[AgentRow]
+    agent_count: int
+    worth_look: list[Trace]
+    comparisons: list[Comparison]
+    comparison_count: int
+    rubric_count: int
+    published_count: int
+    dataset_count: int
+    item_count: int
+    steps: list[Step]
+
+    @property
+    def next_step(self) -> Step | None:
+        return next((step for step in self.steps if not step.is_done), None)
+
+    @property
+    def last_day(self) -> date:
+        return self.days[-1].day
+
+    @property
+    def busiest(self) -> int:
+        return max((day.runs for day in self.days), default=0)
+
+
+def agent_runs(project: Project) -> QuerySet[Trace]:
+    return Trace.objects.filter(project=project).exclude(source=Source.EVAL)
+
+
+def within(traces: QuerySet[Trace], start: date, end: date) -> QuerySet[Trace]:
+    return traces.filter(sort_ns__gte=day_ns(start), sort_ns__lt=day_ns(end))
+
+
+FAILED = Q(status=Status.ERROR)
+SILENT = Q(error_count__gt=0) & ~FAILED
+
+
+def period(traces: QuerySet[Trace], start: date, end: date) -> Period:
+    figures = within(traces, start, end).aggregate(
+        runs=Count("id"),
+        errors=Count("id", filter=FAILED),
+        silent=Count("id", filter=SILENT),
+        cost_usd=Sum("cost_usd"),
+        mean_ms=Avg("duration_ms"),
+    )
+    return Period(start, end, **figures)
+
+
+def overview(project: Project, *, today: date | None = None) -> Overview:
+    """Read the overview of the last 14 days (UTC, today included) and the 14 before. The number of queries is fixed."""
+    today = today or timezone.now().astimezone(UTC).date()
+    end = today + timedelta(days=1)
+    start = end - timedelta(days=DAYS)
+    traces = agent_runs(project)
+    now, before = period(traces, start, end), period(traces, start - timedelta(days=DAYS), start)
+    totals = traces.aggregate(total=Count("id"), last=Max("sort_ns"))
+    agents = agent_rows(traces, now, before) if now.runs else []
+    rubric_count = Rubric.objects.filter(project=project, archived_at=None).count()
+    published = (
+        RubricVersion.objects.filter(rubric__project=project, rubric__archived_at=None)
+        .exclude(frozen_at=None)
+        .values("rubric")
+        .distinct()
+        .count()
+    )
+    dataset_count = Dataset.objects.filter(project=project).count()
+    comparisons = Comparison.objects.filter(project=project)
+    comparison_count = comparisons.count()
+    return Overview(
+        now=now,
+        before=before,
+        total=totals["total"],
+        last_at_ns=totals["last"],
+        days=day_rows(traces, start, end),
+        agents=agents[:MAX_AGENTS],
+        agent_count=len(agents),
+        worth_look=worth_look(traces, start, end),
+        comparisons=list(comparisons.select_related("dataset_revision__dataset").order_by("-created_at", "-id")[:3]),
+        comparison_count=comparison_count,
+        rubric_count=rubric_count,
+        published_count=published,
+        dataset_count=dataset_count,
+        item_count=Item.objects.filter(dataset__project=project, valid_to=None).count(),
+        steps=steps(
+            has_traces=totals["total"] > 0, published=published, datasets=dataset_count, comparisons=comparison_count
+        ),
+    )
+
+
+def day_rows(traces: QuerySet[Trace], start: date, end: date) -> list[Day]:
+    """Count runs and failed runs of each day (UTC); days without any are there with zero."""
+    counted = (
+        within(traces, start, end)
+        .annotate(day=F("sort_ns") / DAY_NS)
+        .order_by("day")
+        .values("day")
+        .annotate(runs=Count("id"), errors=Count("id", filter=FAILED))
+    )
+    found = {int(row["day"]): row for row in counted}
+    first = day_ns(start) // DAY_NS
+    rows = []
+    for number in range((end - start).days):
+        row: dict[str, Any] = found.get(first + number, {"runs": 0, "errors": 0})
+        rows.append(Day(start + timedelta(days=number), row["runs"], row["errors"]))
+    return rows
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A day's place in the chart, which is 100 high: `top` and `height` of all runs, `error_height` of the failed ones."""
+
+    day: Day
+    x: int
+    top: float
+    height: float
+    error_top: float
+    error_height: float
+
+
+def bars(days: list[Day]) -> list[Bar]:
+    """Lay out the chart: a bar of width 8 every 10 units; a day with any run is at least 1.5 high."""
+    highest = max((day.runs for day in days), default=0) or 1
+    rows = []
+    for place, day in enumerate(days):
+        height = max(1.5, 100 * day.runs / highest) if day.runs else 0.0
+        error_height = max(1.5, 100 * day.errors / highest) if day.errors else 0.0
+        rows.append(
+            Bar(
+                day,
+                10 * place + 1,
+                round(100 - height, 2),
+                round(height, 2),
+                round(100 - error_height, 2),
+                round(error_height, 2),
+            )
+        )
+    return rows
+
+
+def agent_rows(traces: QuerySet[Trace], now: Period, before: Period) -> list[AgentRow]:
+    """Count the runs of each agent in both periods, most runs first."""
+    figures = {
+        "runs": Count("id"),
+        "errors": Count("id", filter=FAILED),
+        "silent": Count("id", filter=SILENT),
+        "cost_usd": Sum("cost_usd"),
+    }
+    old = {
+        row["agent_name"]: row
+        for row in within(traces, before.start, before.end).order_by().values("agent_name").annotate(**figures)
+    }
+    rows = []
+    for row in within(traces, now.start, now.end).order_by().values("agent_name").annotate(**figures):
+        name = row["agent_name"]
+        past = old.get(name, {"runs": 0, "errors": 0})
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        condition = f'agent:"{escaped}"' if name else "-has:agent"
+        rows.append(
+            AgentRow(
+                name, row["runs"], row["errors"], row["silent"], row["cost_usd"], past["runs"], past["errors"],
+                f"{now.query} {condition}",
+            )
+        )  # fmt: skip
+    return sorted(rows, key=lambda row: (-row.runs, row.name))
+
+
+def worth_look(traces: QuerySet[Trace], start: date, end: date) -> list[Trace]:
+    """Return the newest failed runs, then the newest with a failed step under a run that says it went well."""
+    recent = within(traces, start, end)
+    failed = list(recent.filter(FAILED).order_by("-sort_ns", "-id")[:MAX_WORTH_LOOK])
+    wanted = max(MAX_WORTH_LOOK - len(failed), 2)
+    silent = list(recent.filter(SILENT).order_by("-sort_ns", "-id")[:wanted])
+    return [*failed[: MAX_WORTH_LOOK - len(silent)], *silent]
+
+
+def steps(*, has_traces: bool, published: int, datasets: int, comparisons: int) -> list[Step]:
+    """Return the loop as steps, in order, each done or to do."""
+    return [
+        Step(
+            "Send traces", "Point an agent here, or import a file: each run becomes a trace to read.", "traces:send",
+            "Send traces", has_traces,
+        ),
+        Step(
+            "Write a rubric", "Say what good means, level by level. People and judges then mark by the same text.",
+            "rubrics:rubric_list", "Write a rubric", published > 0,
+        ),
+        Step(
+            "Collect a dataset", "Choose runs in the traces list, or bring a file of cases.", "evals:dataset_new",
+            "Make a dataset", datasets > 0,
+        ),
+        Step(
+            "Compare candidates", "Run two or more models or prompts over the dataset and see who does better, and where.",
+            "evals:comparison_new", "Compare candidates", comparisons > 0,
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Pages of evals, one subject a file: overview, datasets, comparisons."""
