@@ -13,11 +13,14 @@ from traces.conventions.raw import parse_json
 from traces.spans import Message
 
 ROLES = {"human": "user", "ai": "assistant", "model": "assistant", "developer": "system", "function": "tool"}
+PLAIN_ROLES = ("user", "assistant", "tool", "system")
 TEXT_TYPES = {"text", "input_text", "output_text"}
 
 
 def read_role(role: Any, default: str = "user") -> str:
     """Return system, user, assistant or tool for the spellings in use; another word stays as it is, lower-case."""
+    if role in PLAIN_ROLES:
+        return str(role)
     text = role.strip().lower() if isinstance(role, str) else ""
     return ROLES.get(text, text) or default
 

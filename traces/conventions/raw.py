@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 100  # of nested values; the JSON writer of the store stops at 254
+OPENERS = ("{", "[", " ", "\n", "\t", "\r")
 SCRUBBED = "[Scrubbed due to"  # Logfire's scrubber puts this in place of values, ids included
 REDACTED = "__REDACTED__"  # OpenInference puts this in place of content that it was told not to send
 
@@ -81,9 +82,9 @@ def parse_json(text: Any) -> Any:
 
     A value that is an object or a list already is returned as it is.
     """
-    if isinstance(text, (dict, list)):
-        return text
-    if not isinstance(text, str) or not text or text.lstrip()[:1] not in ("{", "["):
+    if not isinstance(text, str):
+        return text if isinstance(text, (dict, list)) else None
+    if not text.startswith(OPENERS) or (text[0].isspace() and text.lstrip()[:1] not in ("{", "[")):
         return None
     try:
         value = orjson.loads(text)
