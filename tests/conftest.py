@@ -10,6 +10,7 @@ SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 @pytest.fixture(autouse=True)
 def login_off(settings):
     settings.LOGIN_REQUIRED = False
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick: no test is about hashing
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1", "localhost"]
 
 
