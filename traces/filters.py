@@ -1,0 +1,177 @@
+"""From a parsed query to the database: one Q over traces, on SQLite and PostgreSQL alike.
+
+Where a trace may have several values (models, tools, tags) the filter is an EXISTS over `TraceTerm`, so no row comes twice.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models import CharField, Exists, Lookup, OuterRef, Q
+
+from accounts.models import Project
+from traces.models import Trace, TraceTerm
+from traces.search import Condition, Kind, Query, Value, Words
+
+TERM_KEYS = ("model", "tool", "tag", "session")
+TEXT_COLUMNS = {
+    "user": "user_id",
+    "environment": "environment",
+    "task": "task",
+    "name": "name",
+    "id": "trace_id",
+    "release": "release",
+    "version": "version",
+    "workflow": "workflow_name",
+    "prompt": "prompt_name",
+    "status": "status",
+    "source": "source",
+}
+NUMBER_COLUMNS = {
+    "duration": "duration_ms",
+    "tokens": "total_tokens",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cost": "cost_usd",
+    "spans": "span_count",
+    "llm_calls": "llm_call_count",
+    "tool_calls": "tool_call_count",
+    "errors": "error_count",
+}
+FLOAT_COLUMNS = ("duration_ms", "cost_usd")
+PRESENT = {
+    "agent": ~Q(agent_name="", agent_id=""),
+    "cost": Q(cost_usd__isnull=False),
+    "end": Q(end_ns__isnull=False),
+    "environment": ~Q(environment=""),
+    "error": Q(error_count__gt=0),
+    "input": ~Q(input_preview=""),
+    "output": ~Q(output_preview=""),
+    "prompt": ~Q(prompt_name=""),
+    "release": ~Q(release=""),
+    "root": Q(missing_root=False),
+    "session": ~Q(session_id=""),
+    "task": ~Q(task=""),
+    "times": Q(start_ns__isnull=False),
+    "tokens": Q(total_tokens__isnull=False),
+    "user": ~Q(user_id=""),
+    "version": ~Q(version=""),
+    "workflow": ~Q(workflow_name=""),
+}
+WORD_COLUMNS = ("input_preview", "output_preview", "name", "agent_name", "trace_id", "session_id", "user_id", "task")
+NOTHING = Q(pk__in=[])
+
+
+@CharField.register_lookup
+class Glob(Lookup):
+    """`agent_name__glob="gpt*"`: `*` is any text and all else is meant as it stands. Minds case, and can use an index."""
+
+    lookup_name = "glob"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        left, params = self.process_lhs(compiler, connection)
+        parts = str(self.rhs).split("*")
+        if connection.vendor == "sqlite":
+            escaped = ["".join(f"[{char}]" if char in "[?" else char for char in part) for part in parts]
+            return f"{left} GLOB %s", [*params, "*".join(escaped)]
+        escaped = [part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for part in parts]
+        return f"{left} LIKE %s", [*params, "%".join(escaped)]
+
+
+def compile_query(query: Query, project: Project) -> Q:
+    """Return the filter of a whole query, without the project's own."""
+    compiled = Q()
+    for term in query.terms:
+        one = words_filter(term) if isinstance(term, Words) else condition_filter(term, project)
+        compiled &= ~one if term.negated else one
+    return compiled
+
+
+def words_filter(words: Words) -> Q:
+    """Return the filter of a word or a phrase: the one place that text search replaces.
+
+    Today it looks into the previews of input and output, the name and the ids, whatever the case.
+    """
+    text = words.content
+    forms = {text}
+    if not text.isascii():  # SQLite folds the case of ASCII only
+        forms |= {text.lower(), text.upper(), text.capitalize()}
+    found = Q()
+    for column in WORD_COLUMNS:
+        for form in sorted(forms):
+            found |= Q(**{f"{column}__icontains": form})
+    return found
+
+
+def condition_filter(condition: Condition, project: Project) -> Q:
+    """Return the filter of one condition, before its negation."""
+    key = condition.key
+    if key.build is not None:
+        built: Q = key.build(condition, project)
+        return built
+    if key.name == "agent":
+        return text_filter("agent_name", condition.values) | (
+            Q(agent_name="") & text_filter("agent_id", condition.values)
+        )
+    if key.name == "meta.":
+        return term_filter("meta." + condition.name, condition.values)
+    if key.name in TERM_KEYS:
+        return term_filter(key.name, condition.values)
+    if key.name == "has":
+        return any_of(condition.values, lambda value: presence_filter(value.text))
+    if key.kind == Kind.TIME:
+        bound = "sort_ns__gte" if key.name == "after" else "sort_ns__lt"
+        return Q(**{bound: condition.values[0].number})
+    if key.name in NUMBER_COLUMNS:
+        column = NUMBER_COLUMNS[key.name]
+        return any_of(condition.values, lambda value: number_filter(column, condition.operator, value))
+    return text_filter(TEXT_COLUMNS[key.name], condition.values)
+
+
+def any_of(values: tuple[Value, ...], build: Callable[[Value], Q]) -> Q:
+    found = Q()
+    for value in values:
+        found |= build(value)
+    return found
+
+
+def text_filter(column: str, values: tuple[Value, ...]) -> Q:
+    """Return the filter of a text column: equal to one of the values, or like one of the patterns."""
+    exact = [value.text for value in values if not value.is_pattern]
+    found = Q(**{f"{column}__in": exact}) if len(exact) > 1 else Q(**{column: exact[0]}) if exact else Q()
+    for value in values:
+        if value.is_pattern:
+            found |= Q(**{f"{column}__glob": value.text})
+    return found
+
+
+def term_filter(key: str, values: tuple[Value, ...]) -> Q:
+    own = TraceTerm.objects.filter(text_filter("value", values), trace=OuterRef("pk"), key=key)
+    return Q(Exists(own))
+
+
+def presence_filter(field: str) -> Q:
+    if field in PRESENT:
+        return PRESENT[field]
+    return Q(Exists(TraceTerm.objects.filter(trace=OuterRef("pk"), key=field)))
+
+
+def number_filter(column: str, operator: str, value: Value) -> Q:
+    """Return the filter of a numeric column. Counts compare as whole numbers: >1.5 is >1, and =1.5 is never true."""
+    number = value.number
+    assert number is not None
+    if value.high is not None:
+        low, high = (number, value.high) if column in FLOAT_COLUMNS else (math.ceil(number), math.floor(value.high))
+        return Q(**{f"{column}__gte": low, f"{column}__lte": high})
+    if column not in FLOAT_COLUMNS:
+        if number != int(number) and operator == "=":
+            return NOTHING
+        number = math.floor(number) if operator in (">", "<=") else math.ceil(number)
+    lookup = {"=": "", ">": "__gt", ">=": "__gte", "<": "__lt", "<=": "__lte"}[operator]
+    return Q(**{f"{column}{lookup}": number})
+
+
+def filtered(project: Project, query: Query) -> Any:
+    """Return the project's traces that match a query, in no order."""
+    return Trace.objects.filter(compile_query(query, project), project=project)

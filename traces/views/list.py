@@ -1,0 +1,292 @@
+"""The traces list: one address, one view, one markup for the page and its fragments."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from accounts.access import ProjectRequest, project_page
+from traces import list_queries, search
+from traces.search import Query, QueryError
+
+COUNT_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A part of the query as a chip: key, operator, value, and the address without it."""
+
+    key: str
+    operator: str
+    value: str
+    is_negated: bool
+    text: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table; `url` sorts by it, `direction` is that of `aria-sort` or empty."""
+
+    name: str
+    label: str
+    look: str
+    url: str = ""
+    direction: str = ""
+
+
+# name, label, look, sort
+COLUMNS = (
+    ("input", "Input", "", ""),
+    ("agent", "Agent", "", ""),
+    ("model", "Model", "", ""),
+    ("spans", "Spans", "r", "spans"),
+    ("latency", "Latency", "r", "latency"),
+    ("tokens", "Tokens", "r", "tokens"),
+    ("cost", "Cost", "r", "cost"),
+    ("scores", "Scores", "", ""),
+    ("started", "Started", "r", "started"),
+)
+
+
+@dataclass(frozen=True)
+class ListAddress:
+    """The address of a state of the list. Every link of the page is made here."""
+
+    path: str
+    q: str
+    range: str
+    sort: str
+
+    def url(self, **changes: str) -> str:
+        state = {
+            "q": self.q,
+            "range": self.range,
+            "sort": "" if self.sort == list_queries.DEFAULT_SORT else self.sort,
+            **changes,
+        }
+        given = {name: value for name, value in state.items() if value}
+        return f"{self.path}?{urlencode(given)}" if given else self.path
+
+
+@require_GET
+@project_page()
+def trace_list(request: ProjectRequest) -> HttpResponseBase:
+    """Show the traces of a project that match `q` within `range`, in the order `sort`, from the key `after` or `before` on.
+
+    `add` is text typed beside the chips and joins `q`; `from` and `to` (ms since 1970) are a range drawn on the histogram.
+    """
+    now = timezone.now()
+    text, added_text = request.GET.get("q", ""), request.GET.get("add", "")
+    sort = request.GET.get("sort", list_queries.DEFAULT_SORT)
+    if sort.lstrip("-") not in list_queries.SORTS or sort.startswith("--"):
+        sort = list_queries.DEFAULT_SORT
+    error, query = None, Query()
+    field = added_text
+    try:
+        query = search.parse(text, now=now)
+    except QueryError as problem:
+        error, field = problem, text
+    path = reverse("traces:trace_list", args=[request.project.slug])
+    if error is None and added_text.strip():
+        try:
+            joined = search.merge(query, search.parse(added_text, now=now))
+            query = search.parse(joined, now=now)
+            field = ""
+        except QueryError as problem:
+            error = problem
+    address = ListAddress(path, query.text, request.GET.get("range", ""), sort)
+    drawn = drawn_range(request)
+    if error is None and drawn is not None:
+        bound = search.range_query(query, after=drawn[0], before=drawn[1])
+        query = search.parse(bound, now=now)
+        address = ListAddress(path, query.text, "all", sort)
+    if error is not None and request.wants_partial:
+        chosen = list_queries.time_range(request.project, address.range, now=now)
+        context = bar_context(request, query, address, chosen, field=field, error=error)
+        answer = render(request, "traces/_query_bar.html", context)
+        answer["HX-Retarget"], answer["HX-Reswap"], answer["HX-Push-Url"] = "#query-bar", "outerHTML", "false"
+        return answer
+    is_changed = bool(added_text.strip()) or drawn is not None
+    if error is None and is_changed and not request.wants_partial:
+        return redirect(address.url())
+    answer = show_list(request, query, address, field=field, error=error, now=now)
+    if is_changed:
+        answer["HX-Push-Url"] = address.url()
+    return answer
+
+
+def drawn_range(request: ProjectRequest) -> tuple[datetime, datetime] | None:
+    """Return the range drawn on the histogram, or None where there is none that can be read."""
+    try:
+        start, end = (datetime.fromtimestamp(int(request.GET[name]) / 1000, tz=UTC) for name in ("from", "to"))
+    except (KeyError, ValueError, OverflowError, OSError):
+        return None
+    return (start, end) if start < end else None
+
+
+def show_list(
+    request: ProjectRequest, query: Query, address: ListAddress, *, field: str, error: QueryError | None, now: datetime
+) -> HttpResponse:
+    """Render the page, the whole browser under the top bar, or only its table when just that is asked for."""
+    project = request.project
+    chosen = list_queries.time_range(project, address.range, now=now)
+    address = ListAddress(address.path, address.q, chosen.name, address.sort)
+    after, before = request.GET.get("after", ""), request.GET.get("before", "")
+    is_unreadable = error is not None and not request.GET.get("add", "")
+    cursor_error = ""
+    page = list_queries.TracePage([], "", "", address.sort)
+    if not is_unreadable:
+        since = chosen.since_ns
+        options: dict[str, Any] = {"sort": address.sort, "since_ns": since, "fields": list_queries.ROW_FIELDS}
+        try:
+            page = list_queries.trace_page(project, query, after=after, before=before, **options)
+        except list_queries.CursorError as problem:
+            cursor_error, after, before = str(problem), "", ""
+            page = list_queries.trace_page(project, query, **options)
+    only_table = request.wants_partial and request.htmx.target == "results"
+    context = {
+        "page": page,
+        "rows": list_queries.list_rows(page),
+        "columns": columns(address),
+        "sort": address.sort,
+        "cursor_error": cursor_error,
+        "is_first": not after and not before,
+        "newer_url": address.url(before=page.previous_key) if page.previous_key else "",
+        "older_url": address.url(after=page.next_key) if page.next_key else "",
+        "matching": matching_query(query, chosen),
+        "is_unreadable": is_unreadable,
+        "list_path": address.path,
+    }
+    if not page.rows and not is_unreadable:
+        context |= empty_context(project, query, address, chosen)
+    if only_table:
+        return render(request, "traces/_trace_results.html", context)
+    summary = None
+    if not is_unreadable:
+        summary = list_queries.trace_summary(project, query, since_ns=chosen.since_ns, now=now)
+    context |= bar_context(request, query, address, chosen, field=field, error=error)
+    context |= {
+        "summary": summary,
+        "figures": summary.figures if summary else None,
+        "facets": facet_links(summary.facets, address) if summary else [],
+        "cap": list_queries.CAP,
+        "state_url": address.url(q=""),
+        "all_time_url": address.url(range="all"),
+    }
+    template = "traces/_trace_browser.html" if request.wants_partial else "traces/trace_list.html"
+    return render(request, template, context)
+
+
+def bar_context(
+    request: ProjectRequest,
+    query: Query,
+    address: ListAddress,
+    chosen: list_queries.TimeRange,
+    *,
+    field: str,
+    error: QueryError | None,
+) -> dict[str, Any]:
+    """Return what the query bar shows: chips, the text that is not taken yet, its error, the ranges."""
+    address = ListAddress(address.path, address.q, chosen.name, address.sort)
+    chips = []
+    for place, term in enumerate(query.terms):
+        url = address.url(q=search.drop_term(query, place))
+        if isinstance(term, search.Condition):
+            chips.append(Chip(term.label, term.shown_operator, term.shown_value, term.negated, term.text, url))
+        else:
+            chips.append(Chip("", "", term.text.removeprefix("-"), term.negated, term.text, url))
+    ranges = [(name, label, address.url(range=name)) for name, (label, _length) in list_queries.RANGES.items()]
+    before_error = field[: error.start] if error else ""
+    return {
+        "chips": chips,
+        "address": address,
+        "query_text": query.text,
+        "field_text": field,
+        "query_error": error,
+        "error_before": before_error[-60:],
+        "error_part": field[error.start : error.end][:80] if error else "",
+        "error_after": field[error.end :][:60] if error else "",
+        "suggestion_url": suggestion_url(query, address, field, error),
+        "time_range": chosen,
+        "is_time_bound": any(c.key.kind == search.Kind.TIME for c in query.conditions),
+        "ranges": ranges,
+        "list_path": address.path,
+        "clear_url": address.url(q=""),
+    }
+
+
+def suggestion_url(query: Query, address: ListAddress, field: str, error: QueryError | None) -> str:
+    """Return the address with the misspelt key or value put right, or an empty text where nothing is near."""
+    if error is None or not error.suggestion:
+        return ""
+    mended = field[: error.start] + error.suggestion + field[error.end :]
+    return address.url(q=search.join([query.text, mended]))
+
+
+def columns(address: ListAddress) -> list[Column]:
+    """Return the columns with the address that sorts by each; largest or newest first at the first click."""
+    made = []
+    for name, label, look, sort in COLUMNS:
+        url = direction = ""
+        if sort:
+            descending = f"-{sort}"
+            direction = {descending: "descending", sort: "ascending"}.get(address.sort, "")
+            url = address.url(sort=sort if address.sort == descending else descending)
+        made.append(Column(name, label, look, url, direction))
+    return made
+
+
+def facet_links(facets: list[list_queries.Facet], address: ListAddress) -> list[dict[str, Any]]:
+    """Pair each facet value with the address that switches it."""
+
+    def linked(values: list[list_queries.FacetValue]) -> list[tuple[list_queries.FacetValue, str]]:
+        return [(value, address.url(q=value.query)) for value in values]
+
+    return [{"facet": facet, "values": linked(facet.values), "rest": linked(facet.rest)} for facet in facets]
+
+
+def matching_query(query: Query, chosen: list_queries.TimeRange) -> str:
+    """Return the query of all matches as text, the chosen range included, for acting on more than one page."""
+    if chosen.since_ns is None:
+        return query.text
+    since = datetime.fromtimestamp(chosen.since_ns // search.NS, tz=UTC)
+    return search.join([query.text, f"after:{search.stamp(since)}"])
+
+
+def empty_context(project: Any, query: Query, address: ListAddress, chosen: list_queries.TimeRange) -> dict[str, Any]:
+    """Say why nothing is shown: nothing was ever sent, the range is too short, or the filter lets nothing through."""
+    in_all_time = 0
+    if chosen.since_ns is not None:
+        in_all_time = len(list_queries.trace_page(project, query, limit=1, fields=["id", "sort_ns"]).rows)
+    exists = list_queries.count_without_filter(project, limit=COUNT_LIMIT)
+    slips = []
+    if query.terms and not in_all_time:
+        for key, asked, meant in list_queries.likely_values(project, query):
+            mended = search.toggle(search.parse(search.toggle(query, key, asked)), key, meant)
+            slips.append({"key": key, "asked": asked, "meant": meant, "url": address.url(q=mended)})
+    return {
+        "is_empty": True,
+        "exists": exists,
+        "exists_more": exists == COUNT_LIMIT,
+        "match_in_all_time": bool(in_all_time),
+        "slips": slips,
+        "has_filter": bool(query.terms),
+        "range_label": chosen.label,
+        "clear_url": address.url(q="", range="all"),
+        "all_time_url": address.url(range="all"),
+    }
+
+
+@require_GET
+@project_page()
+def completions(request: ProjectRequest) -> HttpResponse:
+    """List what may come next in the query field, for the text typed so far (`add`)."""
+    found = list_queries.completions(request.project, request.GET.get("add", ""))
+    return render(request, "traces/_completions.html", {"completions": found})
