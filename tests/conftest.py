@@ -32,3 +32,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("shared/ is not beside the project: no real payloads and runs to test with")
     return SHARED
+
+
+@pytest.fixture
+def provider_server():
+    """An OpenAI-compatible server of ours on loopback; see tests/provider_server.py for its modes."""
+    from tests.provider_server import ProviderServer
+
+    with ProviderServer() as server:
+        yield server
