@@ -113,7 +113,9 @@ class GraderVersion(models.Model):
     number = models.PositiveIntegerField()
     config = models.JSONField(default=dict)
     digest = models.CharField(max_length=64)
-    rubric_version = models.ForeignKey(RubricVersion, null=True, on_delete=models.PROTECT, related_name="grader_versions")
+    rubric_version = models.ForeignKey(
+        RubricVersion, null=True, on_delete=models.PROTECT, related_name="grader_versions"
+    )
     scale_min = models.FloatField(default=0.0)
     scale_max = models.FloatField(default=1.0)
     pass_threshold = models.FloatField(null=True)
@@ -298,7 +300,7 @@ class Sample(models.Model):
             models.UniqueConstraint(fields=["run", "item", "trial"], name="sample_once"),
             models.UniqueConstraint(fields=["project", "public_id"], name="sample_public_id_once"),
         ]
-        indexes = [models.Index(fields=["run", "status", "leased_until"], name="sample_claim")]
+        indexes = [models.Index(fields=["run", "status", "leased_until", "id"], name="sample_claim")]
 
     def __str__(self) -> str:
         return f"{self.item} #{self.trial}"
@@ -334,7 +336,9 @@ class Score(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="scores")
     trace = models.ForeignKey(Trace, null=True, on_delete=models.CASCADE, related_name="scores")
     span = models.ForeignKey(Span, null=True, on_delete=models.CASCADE, related_name="scores")
-    other_trace = models.ForeignKey(Trace, null=True, on_delete=models.CASCADE, related_name="+", help_text="Second of an ordered pair")
+    other_trace = models.ForeignKey(
+        Trace, null=True, on_delete=models.CASCADE, related_name="+", help_text="Second of an ordered pair"
+    )
     session_id = models.CharField(max_length=200, blank=True)
     target = models.CharField(max_length=250, help_text="The target as one text, e.g. trace:12, for the constraints")
     sample = models.ForeignKey(Sample, null=True, on_delete=models.CASCADE, related_name="scores")
@@ -361,7 +365,16 @@ class Score(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["target", "project", "grader_version", "criterion", "rater", "repeat", "input_digest", "attempt"],
+                fields=[
+                    "target",
+                    "project",
+                    "grader_version",
+                    "criterion",
+                    "rater",
+                    "repeat",
+                    "input_digest",
+                    "attempt",
+                ],
                 name="score_once",
             ),
             models.UniqueConstraint(
@@ -374,6 +387,7 @@ class Score(models.Model):
         indexes = [
             models.Index(fields=["run", "grader_version", "is_current"], name="score_run"),
             models.Index(fields=["project", "grader_version", "value"], name="score_grader_value"),
+            models.Index(fields=["grader_version", "input_digest"], name="score_input"),
         ]
 
     def __str__(self) -> str:

@@ -102,15 +102,33 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
     """Return the 95% Wilson score interval of a pass rate, or None without trials. Raises ValueError for impossible counts."""
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials are impossible.")
-    if trials == 0:
-        return None
+    return wilson_of_share(successes / trials, trials) if trials else None
+
+
+def wilson_of_share(share: float, size: float) -> tuple[float, float]:
+    """Return the Wilson interval of a share seen in `size` independent trials; the size may be a fraction."""
     z2 = Z_TWO_SIDED**2
-    share = successes / trials
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z_TWO_SIDED / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == trials else min(1.0, centre + half)
+    centre = (share + z2 / (2 * size)) / (1 + z2 / size)
+    half = Z_TWO_SIDED / (1 + z2 / size) * math.sqrt(share * (1 - share) / size + z2 / (4 * size**2))
+    low = 0.0 if share == 0 else max(0.0, centre - half)
+    high = 1.0 if share == 1 else min(1.0, centre + half)
     return low, high
+
+
+def wilson_over_items(passes: Passes) -> tuple[float, float] | None:
+    """Return the Wilson interval of the mean pass rate of items, or None without trials.
+
+    Trials of one item are alike, so they count for less than independent ones: the size is that of a simple sample with the same
+    variance of the mean, at least the number of items and at most that of the trials. With one trial an item it is plain Wilson.
+    """
+    rates = [sum(trials) / len(trials) for trials in passes.values() if trials]
+    if not rates:
+        return None
+    items, trials = len(rates), sum(map(len, passes.values()))
+    share = fmean(rates)
+    variance = standard_deviation(rates) ** 2 / items
+    size = share * (1 - share) / variance if variance > 0 else items
+    return wilson_of_share(share, min(trials, max(items, size)))
 
 
 def pass_hat_k(successes: int, trials: int, k: int) -> float | None:

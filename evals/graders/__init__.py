@@ -1,0 +1,24 @@
+"""The kinds of graders, by name. One file each; a new kind is a new entry here."""
+
+from typing import Any
+
+from evals.graders.base import BadConfig, Grader
+from evals.graders.python import PythonGrader
+from evals.graders.rubric import RubricJudge
+from evals.graders.string_check import StringCheck
+from rubrics.standard import Standard
+
+REGISTRY: dict[str, type[Grader]] = {kind.kind: kind for kind in (StringCheck, PythonGrader, RubricJudge)}
+IMPORTED = "imported"  # the kind of graders whose scores came with the data: nothing here can run them
+
+
+def grader_kind(kind: str) -> type[Grader]:
+    """Return the kind of this name. Raises BadConfig with the names that there are."""
+    if kind not in REGISTRY:
+        raise BadConfig(f"There is no grader of kind {kind!r}; there are {', '.join(REGISTRY)}.", param="kind")
+    return REGISTRY[kind]
+
+
+def build_grader(kind: str, config: dict[str, Any], *, standard: Standard | None = None) -> Grader:
+    """Return a grader ready to score. Raises BadConfig."""
+    return grader_kind(kind)(config, standard=standard)

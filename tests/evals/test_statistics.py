@@ -16,6 +16,7 @@ from evals.statistics import (
     pass_hat_k,
     percentile,
     wilson_interval,
+    wilson_over_items,
     with_holm,
 )
 
@@ -190,3 +191,14 @@ def test_percentiles_lie_between_neighbours():
 def test_histogram_counts_every_value_and_puts_the_top_of_the_scale_into_the_last_bin():
     bins = histogram([0.0, 0.05, 1.0, 7.0], low=0, high=1, bins=10)
     assert [count for _, _, count in bins] == [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+
+
+def test_wilson_over_items_is_plain_wilson_with_one_trial_and_wider_where_trials_agree():
+    once = {str(n): [n < 8] for n in range(10)}
+    assert wilson_over_items(once) == pytest.approx(wilson_interval(8, 10), abs=0.02)
+    alike = {item: trials * 5 for item, trials in once.items()}
+    assert wilson_over_items(alike) == pytest.approx(wilson_over_items(once))
+    mixed = {str(n): [True, True, True, True, n % 2 == 0] for n in range(10)}
+    low, high = wilson_over_items(mixed)
+    assert high - low < 0.25
+    assert wilson_over_items({}) is None

@@ -1,0 +1,54 @@
+"""What the queue says: look. An id in, one service call, nothing out; a message lost, late or doubled changes nothing."""
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_shutting_down
+from django.db import close_old_connections
+
+from evals import services
+from evals.models import Run, RunStatus
+from evals.workers import worker_name
+
+log = logging.getLogger(__name__)
+MESSAGE_LIFE_S = 30  # a look that nobody took by then is said again anyway
+
+pumping: set[int] = set()
+pumping_lock = threading.Lock()
+stopping = threading.Event()
+
+
+@worker_shutting_down.connect
+def stop_pumps(**_: Any) -> None:
+    """Ask the pumps of this process to end in order: store what is in flight, give the rest back."""
+    stopping.set()
+
+
+@shared_task(ignore_result=True, acks_late=True)
+def look() -> None:
+    """Free what dead workers of this host held, and wake a pump for every active run. Safe at any time, in any number."""
+    close_old_connections()
+    try:
+        services.release_dead_leases()
+        for run_id in Run.objects.filter(status__in=RunStatus.active()).order_by("pk").values_list("pk", flat=True):
+            if run_id not in pumping:
+                pump_run.apply_async((run_id,), expires=MESSAGE_LIFE_S)
+    finally:
+        close_old_connections()
+
+
+@shared_task(ignore_result=True, acks_late=True)
+def pump_run(run_id: int) -> None:
+    """Work on a run until nothing is left to claim. A second message for a run that this process works on is done at once."""
+    with pumping_lock:
+        if run_id in pumping or stopping.is_set():
+            return
+        pumping.add(run_id)
+    try:
+        asyncio.run(services.pump_run(run_id, worker=worker_name(), stop=stopping))
+    finally:
+        with pumping_lock:
+            pumping.discard(run_id)
