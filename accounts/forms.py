@@ -33,6 +33,7 @@ class SetUpForm(SetPasswordMixin, forms.ModelForm):
         fields = ["username"]
         labels = {"username": "User name"}
         help_texts = {"username": "Letters, digits and @ . + - _"}
+        widgets = {"username": forms.TextInput(attrs={"autocomplete": "username"})}
 
     def clean(self) -> dict[str, Any]:
         self.validate_passwords("password1", "password2")
@@ -76,13 +77,20 @@ class ProjectForm(forms.Form):
         return slug
 
 
-class RenameForm(forms.Form):
+class SettingsForm(forms.Form):
+    """A form that shares its page with others: its ids carry its name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, auto_id=f"{type(self).__name__.lower()}_%s", **kwargs)
+
+
+class RenameForm(SettingsForm):
     """The project's shown name."""
 
     name = forms.CharField(max_length=120, label="Project name")
 
 
-class KeyForm(forms.Form):
+class KeyForm(SettingsForm):
     """A new API key."""
 
     name = forms.CharField(
@@ -98,7 +106,7 @@ class KeyForm(forms.Form):
     )
 
 
-class MemberForm(forms.Form):
+class MemberForm(SettingsForm):
     """A person who has an account, and the role that they get."""
 
     username = forms.CharField(max_length=150, label="User name")
@@ -113,7 +121,7 @@ class MemberForm(forms.Form):
         return user
 
 
-class RoleForm(forms.Form):
+class RoleForm(SettingsForm):
     """Another role, or `remove`."""
 
     role = forms.ChoiceField(choices=[*Role.choices, ("remove", "Remove")])

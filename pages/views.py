@@ -1,10 +1,14 @@
 """Health for load balancers, the theme cookie, and the page of patterns."""
 
+from datetime import timedelta
+
+from django import forms
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 
@@ -53,9 +57,27 @@ def set_theme(request: HttpRequest) -> HttpResponse:
     return response
 
 
+class PatternsForm(forms.Form):
+    """One field of each kind, for the page of patterns."""
+
+    name = forms.CharField(help_text="A hint says what is expected.")
+    endpoint = forms.URLField(
+        error_messages={"invalid": "This is not a web address. It should start with https://"}, assume_scheme="https"
+    )
+    role = forms.ChoiceField(choices=[("a", "Viewer"), ("b", "Admin")])
+    note = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
+
+
 @require_GET
 def patterns(request: HttpRequest) -> HttpResponse:
     """Show every component in every state; for debugging only."""
     if not settings.DEBUG:
-        raise Http404
-    return render(request, "pages/patterns.html")
+        raise Http404("The page of patterns is there with MARKBOOK_DEBUG=on only.")
+    context = {
+        "form": PatternsForm({"name": "Markbook", "endpoint": "http//markbook", "role": "a"}),
+        "statuses": ["ok", "error", "warn", "run", "wait", "unset"],
+        "skeletons": [260, 200, 310],
+        "moment": timezone.now() - timedelta(hours=3),
+        "difference": -0.22,
+    }
+    return render(request, "pages/patterns.html", context)

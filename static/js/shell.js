@@ -24,6 +24,8 @@ document.addEventListener("click", (event) => {
     toast(copy.dataset.copied || "Copied");
   }
   if (event.target.closest("[data-print]")) print();
+  const opener = event.target.closest("[data-dialog-open]");
+  if (opener) document.querySelector(opener.dataset.dialogOpen)?.showModal();
 });
 
 export function toast(text) {
@@ -67,6 +69,12 @@ export function typing(event) {
   return event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || /^(input|textarea|select)$/i.test(event.target.tagName) || event.target.isContentEditable;
 }
 export const keysOn = () => localStorage.getItem("single-keys") !== "off";
+const keysSwitch = document.querySelector("[data-single-keys]");
+keysSwitch?.setAttribute("aria-checked", String(keysOn()));
+keysSwitch?.addEventListener("click", () => {
+  localStorage.setItem("single-keys", keysOn() ? "off" : "on");
+  keysSwitch.setAttribute("aria-checked", String(keysOn()));
+});
 let leader = 0;
 document.addEventListener("keydown", (event) => {
   if (typing(event) || !keysOn()) return;
