@@ -124,6 +124,10 @@ class SandboxError(Exception):
     """The code did not give an answer; the text says why."""
 
 
+class HalfCharacter(Exception):
+    """A text with a lone surrogate, which the sandbox does not take."""
+
+
 def check_source(source: str) -> None:
     """Raise BadConfig unless the source can be read by the sandbox and defines `grade` with two parameters.
 
@@ -139,8 +143,6 @@ def check_source(source: str) -> None:
         raise BadConfig(f"The source cannot be read: {error}.", param="source") from None
     except pydantic_monty.MontyError as error:
         raise BadConfig(f"The source fails where it is defined: {error}.", param="source") from None
-    except UnicodeEncodeError:
-        raise BadConfig("The source holds half a character (a lone surrogate).", param="source") from None
     if not is_there:
         raise BadConfig("The source must define `def grade(sample, item):`.", param="source")
     parameters = grade_parameters(source)
@@ -166,7 +168,7 @@ def run_sandboxed(source: str, sample: dict[str, Any], item: dict[str, Any]) -> 
     """Run grade(sample, item) and return its answer. Raises SandboxError."""
     try:
         return run_once(source, sample, item)
-    except UnicodeEncodeError:
+    except HalfCharacter:
         # Half a character cannot enter the sandbox: it is shown as a question mark there.
         return run_once(without_surrogates(source), without_surrogates(sample), without_surrogates(item))
 
@@ -177,13 +179,11 @@ def run_once(source: str, sample: dict[str, Any], item: dict[str, Any]) -> Any:
     try:
         with sandbox()[0].checkout(limits=LIMITS, os_policy=POLICY) as session:
             return session.feed_run(f"{source}\n\ngrade({SAMPLE}, {ITEM})", inputs=inputs, print_callback=printed)
-    except UnicodeEncodeError:
-        raise
     except pydantic_monty.MontyCrashedError as error:
         raise SandboxError(f"The sandbox was stopped: {error}") from None
     except pydantic_monty.MontyRuntimeError as error:
-        if isinstance(error.exception(), UnicodeEncodeError):
-            raise UnicodeEncodeError("utf-8", "", 0, 1, str(error)) from None
+        if "surrogates not allowed" in str(error):
+            raise HalfCharacter from None
         raise SandboxError(in_words(error)) from None
     except pydantic_monty.MontyError as error:
         raise SandboxError(f"grade() failed: {error}") from None
