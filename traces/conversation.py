@@ -76,6 +76,8 @@ class Reader:
                 self.add_call(record)
             elif record.kind == "tool" and record.tool is not None:
                 self.add_tool(record)
+            elif record.kind == "event":
+                self.add_event(record)
             last = self.last_of_trace[record.trace_id]
             if last is record:
                 self.close_trace(record.trace_id)
@@ -216,6 +218,8 @@ class Reader:
             self.add(thread, {"role": "assistant", "content": None, "tool_calls": [asked]}, record, agent)
         else:
             call_id = call.get("id") or call_id or record.span_id
+        if not record.content_recorded and record.status != "error":
+            return
         result = tool.get("result")
         content = result if isinstance(result, str) or result is None else orjson.dumps(result).decode()
         failed = record.status == "error"
@@ -229,6 +233,12 @@ class Reader:
         }
         error = record.error_message or record.status_message or None if failed else None
         self.add(thread, answer, record, agent, is_error=failed, error=error, duration_ms=duration_ms(record))
+
+    def add_event(self, record: SpanRecord) -> None:
+        """Add what somebody said outside any model call: a person, or a script."""
+        thread, agent = self.thread_of(record)
+        for message in record.output_messages:
+            self.add(thread, message, record, agent)
 
     # Traces that say little ----------------------------------------------------------------------------------------
 

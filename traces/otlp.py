@@ -60,8 +60,17 @@ class DecodedLogs:
 
 def decode_traces(body: bytes, content_type: str) -> Decoded:
     """Decode a trace request. Raises DecodeError for a body that cannot be decoded."""
+    return keep_spans(proto_spans(body)) if is_protobuf(content_type) else decode_trace_document(read_json(body))
+
+
+def decode_trace_document(document: dict[str, Any]) -> Decoded:
+    """Decode a trace request that is parsed JSON already. Raises DecodeError."""
+    return keep_spans(json_spans(document))
+
+
+def keep_spans(spans: Iterator[tuple[str, Callable[[], RawSpan]]]) -> Decoded:
+    """Read spans one by one, and put the ones that cannot be kept aside."""
     decoded = Decoded()
-    spans = proto_spans(body) if is_protobuf(content_type) else json_spans(read_json(body))
     for place, read in spans:
         try:
             decoded.records.append(normalise(read()))
@@ -72,8 +81,17 @@ def decode_traces(body: bytes, content_type: str) -> Decoded:
 
 def decode_logs(body: bytes, content_type: str) -> DecodedLogs:
     """Decode a log request. Records without a trace or span are left out: they belong to no run. Raises DecodeError."""
+    return keep_logs(proto_logs(body)) if is_protobuf(content_type) else decode_log_document(read_json(body))
+
+
+def decode_log_document(document: dict[str, Any]) -> DecodedLogs:
+    """Decode a log request that is parsed JSON already. Raises DecodeError."""
+    return keep_logs(json_logs(document))
+
+
+def keep_logs(items: Iterator[tuple[str, Callable[[], LogItem | None]]]) -> DecodedLogs:
+    """Read log records one by one, and put the ones that cannot be kept aside."""
     decoded = DecodedLogs()
-    items = proto_logs(body) if is_protobuf(content_type) else json_logs(read_json(body))
     for place, read in items:
         try:
             item = read()
