@@ -3,8 +3,8 @@
 import itertools
 from typing import Any
 
-from accounts.models import ApiKey, Project
 from accounts.access import key_digest
+from accounts.models import ApiKey, Project
 
 counter = itertools.count(1)
 
@@ -38,3 +38,32 @@ def make_span(**overrides: Any) -> Any:
         **overrides,
     }
     return SpanRecord(**fields)
+
+
+def make_trace(project: Project, *, terms: dict[str, list[str]] | None = None, **overrides: Any) -> Any:
+    """Make a Trace row, without spans: completed in one second unless told otherwise. `terms` are key -> values."""
+    from datetime import UTC, datetime
+
+    from traces.models import Trace, TraceTerm
+
+    number = next(counter)
+    start = 1_780_000_000_000_000_000 + number * 1_000_000
+    fields: dict[str, Any] = {
+        "trace_id": f"{number:032x}",
+        "name": "support-agent",
+        "status": "ok",
+        "start_ns": start,
+        "received_at": datetime(2026, 6, 1, tzinfo=UTC),
+        "duration_ms": 1000.0,
+        "span_count": 1,
+        **overrides,
+    }
+    fields.setdefault("sort_ns", start if fields["start_ns"] is None else fields["start_ns"])
+    fields.setdefault("end_ns", None if fields["start_ns"] is None else fields["start_ns"] + 1_000_000_000)
+    trace = Trace.objects.create(project=project, **fields)
+    TraceTerm.objects.bulk_create(
+        TraceTerm(trace=trace, project=project, key=key, value=value)
+        for key, values in (terms or {}).items()
+        for value in values
+    )
+    return trace

@@ -7,7 +7,7 @@ class IngestKeyForm(forms.Form):
     """The name of a new key that can only send."""
 
     name = forms.CharField(
-        max_length=80, label="Name of the key", initial="support-agent", help_text="So that you know it again"
+        max_length=80, label="Name of the key", initial="support-agent"
     )
 
     def clean_name(self) -> str:

@@ -545,14 +545,17 @@ class Arrival:
     is_empty: bool
 
 
-def newest_pk(project: Project) -> int:
-    """Return the key of the project's trace that was stored last, or 0 where it has none."""
-    return Trace.objects.filter(project=project).order_by("-pk").values_list("pk", flat=True).first() or 0
+def arrival_mark(project: Project) -> int:
+    """Return the mark after which a trace is new: 0 for a project that holds none, else the key of the newest trace of all."""
+    if not Trace.objects.filter(project=project).exists():
+        return 0
+    return Trace.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def arrivals(project: Project, *, since: int) -> Arrival:
-    """Say which traces were stored after the one with the key `since`."""
-    newer = Trace.objects.filter(project=project, pk__gt=since).order_by("-pk")
+    """Say which traces of the project were stored after a mark; reads no more rows than came since."""
+    traces = Trace.objects.filter(project=project)
+    newer = traces.filter(pk__gt=since).order_by("-pk") if since else traces.order_by("-sort_ns", "-id")
     found = list(newer.values_list("trace_id", "received_at")[:MOST_ARRIVALS])
     if found:
         return Arrival(len(found), found[0][0], found[0][1], False)
@@ -598,7 +601,7 @@ def known_values(project: Project, key: str, *, limit: int = 500) -> list[str]:
 def meta_names(project: Project) -> list[str]:
     """Return the metadata names in use, as `meta.<name>`."""
     keys = distinct_values(TraceTerm._meta.db_table, "key", "project_id = %s", [project.pk], limit=100)
-    return [key for key in keys if key.startswith("meta.")]
+    return [key for key in keys if key.startswith("meta.") and search.NAME.fullmatch(key)]
 
 
 @dataclass(frozen=True)

@@ -417,7 +417,7 @@ def join(parts: Any) -> str:
 
 def quote(value: str) -> str:
     """Write a value so that it is read back as it is: quoted where it must be."""
-    if value and not re.search(r'[\s",*\\]', value):
+    if value and not re.search(r'[\s",*\\]|^[<>=≥≤]', value):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

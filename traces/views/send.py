@@ -32,7 +32,7 @@ def send(request: ProjectRequest) -> HttpResponseBase:
 @project_page()
 def first_run(request: ProjectRequest) -> HttpResponseBase:
     """Greet a project that holds nothing. Once it holds a trace, this is the page of sending."""
-    if request.method == "GET" and not request.wants_partial and list_queries.newest_pk(request.project):
+    if request.method == "GET" and not request.wants_partial and list_queries.arrival_mark(request.project):
         return redirect("traces:send", request.project.slug)
     return send_page(request, is_first_run=True)
 
@@ -66,7 +66,7 @@ def send_context(request: ProjectRequest, form: IngestKeyForm, key_text: str, *,
         {"snippet": snippet, "text": snippet.filled(endpoint=endpoint, key=key_text or snippets.PLACEHOLDER)}
         for snippet in snippets.SNIPPETS
     ]
-    seen = list_queries.newest_pk(project)
+    seen = list_queries.arrival_mark(project)
     return {
         "endpoint": endpoint,
         "texts": texts,
