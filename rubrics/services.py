@@ -1,7 +1,5 @@
 """Changes of rubrics: drafts, publishing, freezing. A frozen version never changes again."""
 
-from typing import Any
-
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -102,14 +100,3 @@ def archive_rubric(rubric: Rubric) -> None:
     """Take a rubric out of lists and choices; its versions and their scores stay."""
     rubric.archived_at = timezone.now()
     rubric.save(update_fields=["archived_at"])
-
-
-def standard_from(content: dict[str, Any]) -> Standard:
-    """Build a Standard from plain JSON (templates, files, the demo). Keys as in the dataclasses."""
-    from rubrics.standard import CriterionText, LevelText
-
-    criteria = tuple(
-        CriterionText(**{**criterion, "levels": tuple(LevelText(**level) for level in criterion.get("levels", []))})
-        for criterion in content.get("criteria", [])
-    )
-    return Standard(**{"number": 0, **content, "criteria": criteria})

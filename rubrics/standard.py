@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,12 @@ def as_text(standard: Standard) -> str:
             lines.append(f"  {level.value:g} {level.label}: {level.meaning.strip()}".rstrip(": "))
             lines += [f"      Example: {line}" for line in level.example.strip().splitlines()]
     return "\n".join(lines)
+
+
+def standard_from(content: dict[str, Any]) -> Standard:
+    """Build a Standard from plain JSON (templates, files, the demo). Keys as in the dataclasses."""
+    criteria = tuple(
+        CriterionText(**{**criterion, "levels": tuple(LevelText(**level) for level in criterion.get("levels", []))})
+        for criterion in content.get("criteria", [])
+    )
+    return Standard(**{"number": 0, **content, "criteria": criteria})

@@ -15,7 +15,7 @@ from rubrics.forms import RubricForm, apply_action, read_form
 from rubrics.judging import judge_messages
 from rubrics.lint import Problem, problems
 from rubrics.models import Layer, Rubric, RubricVersion
-from rubrics.standard import CriterionText, Standard, as_text
+from rubrics.standard import CriterionText, Standard, as_text, standard_from
 from rubrics.starters import SCALE_NAMES, STARTERS, scale_of
 
 LAYER_HINTS = {
@@ -62,7 +62,7 @@ def rubric_new(request: ProjectRequest) -> HttpResponse:
     """Start a rubric: from a template, or blank."""
     if request.method == "POST":
         starter = STARTERS.get(request.POST.get("starter", ""), STARTERS["blank"])
-        standard = services.standard_from(starter)
+        standard = standard_from(starter)
         name = request.POST.get("name", "").strip()[:120] or standard.name
         standard = replace(standard, name=name)
         rubric = services.create_rubric(request.project, name=name, standard=standard, user=current_user(request))

@@ -83,7 +83,7 @@ def right_answer(read: Conversation) -> tuple[list[str], list[str]]:
         if status and status != "delivered":
             return [f"Order {order} has not been delivered yet."], ["A refund can be made within 30 days of delivery."]
         if days is not None and days > 30:
-            said = f"Order {order} was delivered {days} days ago, and refunds are made within 30 days of delivery, so it cannot be refunded."
+            said = f"Order {order} was delivered {days} days ago; refunds are made within 30 days of delivery, so it cannot be refunded."
             return [said], ["I am sorry that I have no better news; I can offer 15% off the next order."]
         if amount is not None and amount > 60:
             said = f"The refund of ${amount:.2f} for order {order} needs a person's approval, which has been asked for."

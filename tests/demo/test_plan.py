@@ -7,7 +7,7 @@ from demo.content import BUCKETS, RUBRICS, dataset_items
 from demo.plan import AUDIT_SPANS, DAYS, LONG_TURNS, plan_runs
 from demo.telemetry import as_request
 from rubrics.lint import problems
-from rubrics.services import standard_from
+from rubrics.standard import standard_from
 
 NOW = datetime(2026, 5, 20, 15, 30, tzinfo=UTC)
 

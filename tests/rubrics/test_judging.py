@@ -3,7 +3,7 @@ import re
 import pytest
 
 from rubrics.judging import BadAnswer, answer_schema, judge_messages, missing_for, read_answer
-from rubrics.services import standard_from
+from rubrics.standard import standard_from
 from rubrics.starters import STARTERS
 
 OUTCOME = standard_from(STARTERS["outcome"])

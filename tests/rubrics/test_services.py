@@ -4,7 +4,7 @@ import pytest
 
 from rubrics import services
 from rubrics.queries import published_versions, standard_of, version_list
-from rubrics.services import standard_from
+from rubrics.standard import standard_from
 from rubrics.starters import STARTERS
 from tests.factories import make_project
 

@@ -1,7 +1,6 @@
 from rubrics.diff import diff_lines
 from rubrics.lint import problems
-from rubrics.services import standard_from
-from rubrics.standard import CriterionText, LevelText, Standard, as_text
+from rubrics.standard import CriterionText, LevelText, Standard, as_text, standard_from
 from rubrics.starters import STARTERS
 
 PASS_FAIL = (LevelText(0, "Fail", "The refund is missing."), LevelText(1, "Pass", "The refund is made."))

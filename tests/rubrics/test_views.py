@@ -6,7 +6,7 @@ from django.urls import reverse
 from rubrics import services
 from rubrics.models import Rubric
 from rubrics.queries import standard_of, version_list
-from rubrics.services import standard_from
+from rubrics.standard import standard_from
 from rubrics.starters import STARTERS
 from tests.factories import make_project
 

@@ -1,0 +1,138 @@
+"""Loading the sample project: its runs through the real OTLP endpoint, its rubrics, dataset and comparison."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import islice
+
+import httpx
+from django.core.wsgi import get_wsgi_application
+from django.utils import timezone
+
+from accounts.access import internal_token
+from accounts.models import Project
+from accounts.services import create_project
+from demo.content import NAMES_THE_ORDER, RUBRICS, SYSTEM_PROMPT, dataset_items
+from demo.plan import plan_runs
+from demo.recorder import Recorder
+from demo.telemetry import as_request
+from evals.models import Comparison, Dataset
+from evals.services.comparisons import CandidateSpec, create_comparison
+from evals.services.datasets import create_dataset
+from evals.services.graders import GraderSpec
+from evals.services.pump import pump_run
+from rubrics.models import Rubric, RubricVersion
+from rubrics.services import create_rubric, publish_version, save_draft
+from rubrics.standard import standard_from
+from traces.models import Trace
+
+SLUG = "demo"
+NAME = "Demo: Fernhill Coffee"
+BATCH_BYTES = 2_000_000  # of one POST
+COMPARISON = "Which model answers Fernhill's customers?"
+JUDGE = "demo/judge"
+CANDIDATES = ["demo/careful", "demo/brisk", "demo/terse"]
+
+
+class LoadFailed(RuntimeError):
+    """The sample project could not be loaded; the text says at which step."""
+
+
+def load_demo(*, run: bool = True, progress: Callable[[str], None] = print, now: datetime | None = None) -> Project:
+    """Create the sample project, or complete it; a repeat changes nothing.
+
+    With `run` its comparison is run to the end by the scripted models; otherwise it is left waiting for a worker.
+    """
+    project = Project.objects.filter(slug=SLUG).first() or create_project(NAME, slug=SLUG)
+    if not Trace.objects.filter(project=project).exists():
+        count = send_runs(project, plan_runs(now or timezone.now()))
+        progress(f"{count} runs of scripted agents sent.")
+    versions = ensure_rubrics(project)
+    dataset = ensure_dataset(project)
+    comparison = ensure_comparison(project, dataset, versions)
+    if run:
+        run_comparison(comparison)
+        progress("Three scripted models compared on 40 cases.")
+    return project
+
+
+def send_runs(project: Project, runs: Iterator[Recorder]) -> int:
+    """Send runs to our own POST /v1/traces, in protobuf, a batch at a time. Returns how many; raises LoadFailed."""
+    headers = {"Authorization": f"Bearer {internal_token(project)}", "Content-Type": "application/x-protobuf"}
+    transport = httpx.WSGITransport(app=get_wsgi_application())
+    count = 0
+    with httpx.Client(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        for count, body in batches(runs):
+            answer = client.post("/v1/traces", content=body)
+            if answer.status_code != 200:
+                raise LoadFailed(
+                    f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}"
+                )
+    return count
+
+
+def batches(runs: Iterator[Recorder]) -> Iterator[tuple[int, bytes]]:
+    """Yield (runs so far, body): OTLP requests joined, since the concatenation of protobuf messages is their union."""
+    body, count = b"", 0
+    for recorded in runs:
+        body += as_request(recorded)
+        count += 1
+        if len(body) > BATCH_BYTES:
+            yield count, body
+            body = b""
+    if body:
+        yield count, body
+
+
+def ensure_rubrics(project: Project) -> list[RubricVersion]:
+    """Create the three rubrics with their two versions, where they are missing. Returns the newest version of each."""
+    newest = []
+    for (old, first_note), (new, second_note) in RUBRICS:
+        rubric = Rubric.objects.filter(project=project, name=old["name"]).first()
+        if rubric is None:
+            rubric = create_rubric(project, name=old["name"], standard=standard_from(old))
+            publish_version(rubric, note=first_note)
+            save_draft(rubric, standard_from(new))
+            publish_version(rubric, note=second_note)
+        newest += islice(rubric.versions.exclude(frozen_at=None).order_by("-number"), 1)
+    return newest
+
+
+def ensure_dataset(project: Project) -> Dataset:
+    """Create the dataset of 40 cases, where it is missing."""
+    name = "Support cases"
+    found = Dataset.objects.filter(project=project, name=name).first()
+    if found is not None:
+        return found
+    items = [{"key": item["key"], "bucket": item["bucket"], **item["content"]} for item in dataset_items()]
+    text = "Forty requests to the fictional shop, each with the answer that its policy asks for."
+    return create_dataset(project, name=name, items=items, description=text, note="First version.")
+
+
+def ensure_comparison(project: Project, dataset: Dataset, versions: list[RubricVersion]) -> Comparison:
+    """Create the comparison of three scripted models with two trials, where it is missing."""
+    found = Comparison.objects.filter(project=project, name=COMPARISON).first()
+    if found is not None:
+        return found
+    outcome, _, reference = versions
+    graders = [
+        GraderSpec(name=outcome.rubric.name, kind="rubric", config={"judge": JUDGE}, rubric_version=outcome),
+        GraderSpec(name=reference.rubric.name, kind="rubric", config={"judge": JUDGE}, rubric_version=reference),
+        GraderSpec(name="Names the order", kind="python", config={"source": NAMES_THE_ORDER}),
+    ]
+    candidates = [
+        CandidateSpec(model=model, system_prompt=SYSTEM_PROMPT, sampling={"temperature": 0.2}) for model in CANDIDATES
+    ]
+    revision = dataset.revisions.order_by("-number")[0]
+    return create_comparison(
+        project, name=COMPARISON, revision=revision, candidates=candidates, graders=graders, trials=2
+    )
+
+
+def run_comparison(comparison: Comparison) -> None:
+    """Run every unfinished run of the comparison to its end, side by side."""
+
+    async def pump_all(runs: list[int]) -> None:
+        await asyncio.gather(*(pump_run(pk, worker="demo") for pk in runs))
+
+    asyncio.run(pump_all(list(comparison.runs.values_list("pk", flat=True))))
