@@ -44,7 +44,7 @@ def read_secret_key(data_dir: Path) -> str:
     if given:
         if len(given) < 32:
             raise ImproperlyConfigured(
-                "MARKBOOK_SECRET_KEY is shorter than 32 characters; use for example the output of `openssl rand -hex 32`."
+                "MARKBOOK_SECRET_KEY is shorter than 32 characters; for example the output of `openssl rand -hex 32`."
             )
         return given
     path = data_dir / "secret_key"
@@ -80,7 +80,7 @@ else:
     DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": DATA_DIR / "markbook.sqlite3",
+            "NAME": str(DATA_DIR / "markbook.sqlite3"),
             "CONN_MAX_AGE": None,
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
@@ -91,7 +91,7 @@ else:
                     "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456; PRAGMA journal_size_limit=67108864;"
                 ),
             },
-            "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
+            "TEST": {"NAME": str(DATA_DIR / "test.sqlite3")},
         }
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -139,6 +139,7 @@ OPENAI_BASE_URL = os.environ.get("OPENAI_BASE_URL", "") or "https://api.openai.c
 JUDGE_MODEL = os.environ.get("MARKBOOK_JUDGE_MODEL", "")
 PROVIDER_CONCURRENCY = env_int("MARKBOOK_PROVIDER_CONCURRENCY", 16, minimum=1)
 PROVIDER_TIMEOUT_S = env_int("MARKBOOK_PROVIDER_TIMEOUT_S", 120, minimum=1)
+PROVIDER_ATTEMPTS = env_int("MARKBOOK_PROVIDER_ATTEMPTS", 5, minimum=1)
 # Where this server answers, set by `serve` for its own worker; the scripted models are then reached over HTTP.
 SELF_URL = os.environ.get("MARKBOOK_SELF_URL", "")
 
@@ -229,6 +230,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": os.environ.get("MARKBOOK_LOG_LEVEL", "WARNING").upper()},
+    "root": {
+        "handlers": ["console"],
+        "level": env_choice("MARKBOOK_LOG_LEVEL", "warning", ("debug", "info", "warning", "error")).upper(),
+    },
     "loggers": {"django.server": {"level": "WARNING"}},
 }
