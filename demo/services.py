@@ -45,8 +45,9 @@ def load_demo(*, run: bool = True, progress: Callable[[str], None] = print, now:
     """
     project = Project.objects.filter(slug=SLUG).first() or create_project(NAME, slug=SLUG)
     if not Trace.objects.filter(project=project).exists():
-        count = send_runs(project, plan_runs(now or timezone.now()))
-        progress(f"{count} runs of scripted agents sent.")
+        runs = list(plan_runs(now or timezone.now()))
+        send_runs(project, runs)
+        progress(f"{len(runs)} runs of scripted agents sent.")
     versions = ensure_rubrics(project)
     dataset = ensure_dataset(project)
     comparison = ensure_comparison(project, dataset, versions)
@@ -56,32 +57,27 @@ def load_demo(*, run: bool = True, progress: Callable[[str], None] = print, now:
     return project
 
 
-def send_runs(project: Project, runs: Iterator[Recorder]) -> int:
-    """Send runs to our own POST /v1/traces, in protobuf, a batch at a time. Returns how many; raises LoadFailed."""
+def send_runs(project: Project, runs: list[Recorder]) -> None:
+    """Send runs to our own POST /v1/traces, in protobuf, a batch at a time. Raises LoadFailed."""
     headers = {"Authorization": f"Bearer {internal_token(project)}", "Content-Type": "application/x-protobuf"}
     transport = httpx.WSGITransport(app=get_wsgi_application())
-    count = 0
     with httpx.Client(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
-        for count, body in batches(runs):
+        for body in batches(runs):
             answer = client.post("/v1/traces", content=body)
             if answer.status_code != 200:
-                raise LoadFailed(
-                    f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}"
-                )
-    return count
+                raise LoadFailed(f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}")
 
 
-def batches(runs: Iterator[Recorder]) -> Iterator[tuple[int, bytes]]:
-    """Yield (runs so far, body): OTLP requests joined, since the concatenation of protobuf messages is their union."""
-    body, count = b"", 0
-    for recorded in runs:
-        body += as_request(recorded)
-        count += 1
+def batches(runs: list[Recorder]) -> Iterator[bytes]:
+    """Yield OTLP requests joined to larger ones: the concatenation of protobuf messages is their union."""
+    body = b""
+    for run in runs:
+        body += as_request(run)
         if len(body) > BATCH_BYTES:
-            yield count, body
+            yield body
             body = b""
     if body:
-        yield count, body
+        yield body
 
 
 def ensure_rubrics(project: Project) -> list[RubricVersion]:
