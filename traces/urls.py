@@ -1,4 +1,55 @@
-from django.urls import path  # noqa: F401
+"""Addresses of the traces room: the API for programs, then the pages under /p/<project>."""
+
+from django.urls import path, re_path, register_converter
+
+from traces import api
+from traces.views import list as list_views
+from traces.views import send
+from traces.views import trace as trace_views
+
+
+class TextConverter:
+    """An id as its sender wrote it: any text, slashes included."""
+
+    regex = r"(?s:.+)"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(TextConverter, "text")
 
 app_name = "traces"
-urlpatterns: list = []
+urlpatterns = [
+    # Programs. SDKs of other products put their own prefix before OTLP's path, or append it to an address that has it.
+    re_path(r"^(?:api/public/otel/|otel/|v1/traces/)?v1/traces/?$", api.otlp_traces, name="otlp_traces"),
+    re_path(r"^(?:api/public/otel/|otel/|v1/logs/)?v1/logs/?$", api.otlp_logs, name="otlp_logs"),
+    re_path(r"^(?:api/public/otel/|otel/|v1/metrics/)?v1/metrics/?$", api.otlp_metrics, name="otlp_metrics"),
+    path("api/traces", api.trace_list, name="api_trace_list"),
+    path("api/traces/<text:trace_id>", api.trace_detail, name="api_trace"),
+    # Pages: the list, sending
+    path("p/<slug:project_slug>/traces", list_views.trace_list, name="trace_list"),
+    path("p/<slug:project_slug>/query-completions", list_views.completions, name="completions"),
+    path("p/<slug:project_slug>/send", send.send, name="send"),
+    path("p/<slug:project_slug>/send/first-trace.json", send.first_trace, name="first_trace"),
+    path("p/<slug:project_slug>/first-run", send.first_run, name="first_run"),
+    # Pages: one trace. Ids are any text, so the longer addresses come first.
+    path("p/<slug:project_slug>/sessions/<text:session_id>", trace_views.session, name="session"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/spans.json", trace_views.span_rows, name="span_rows"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/value", trace_views.span_value, name="span_value"),
+    path(
+        "p/<slug:project_slug>/traces/<text:trace_id>/conversation",
+        trace_views.trace_conversation,
+        name="trace_conversation",
+    ),
+    path(
+        "p/<slug:project_slug>/traces/<text:trace_id>/timeline",
+        trace_views.trace,
+        {"view": "timeline"},
+        name="trace_timeline",
+    ),
+    path("p/<slug:project_slug>/traces/<text:trace_id>", trace_views.trace, name="trace"),
+]

@@ -1,0 +1,125 @@
+"""The statements of ingest for PostgreSQL. Same functions as `store_sqlite`; `services` chooses by `connection.vendor`.
+
+New rows go in by COPY. Several writers work at once, so: a transaction first inserts the traces that it found missing, in the
+order of their ids, then locks the ones that were there, in the order of their keys; spans belong to a locked trace. Bodies and
+message nodes are shared by all, so they go through a staging table and may be left to another writer.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection
+
+Rows = Sequence[Sequence[Any]]
+JOIN_LOCKS = 64  # a project's traces share so many locks: enough to keep writers apart, few enough to hold all
+JOIN_CLASS = 0x6D62 << 8  # "mb": our corner of the space of advisory locks
+
+
+def lock_joins(project_id: int, trace_ids: Iterable[str], *, alone: bool) -> None:
+    """Keep log records and spans of the same traces from passing each other unseen, until the end of the transaction."""
+    keys = sorted({(project_id * JOIN_LOCKS + zlib.crc32(one.encode()) % JOIN_LOCKS) % 2**31 for one in trace_ids})
+    name = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+    read(f"SELECT {name}(%s, key) FROM unnest(%s::int[]) AS key", [JOIN_CLASS, keys])  # noqa: S608
+
+
+def read(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchall()
+
+
+def read_where_in(sql: str, before: Sequence[Any], values: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement whose `{values}` stands for a list."""
+    return read(sql.replace("IN {values}", "= ANY(%s)"), [*before, list(values)])
+
+
+def read_where_pair_in(sql: str, pairs: Iterable[tuple[int, str]]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement whose `{pairs}` stands for a list of (number, text)."""
+    given = list(pairs)
+    values = [[pair[0] for pair in given], [pair[1] for pair in given]]
+    return read(sql.replace("{pairs}", "(SELECT * FROM unnest(%s::bigint[], %s::text[]))"), values)
+
+
+def lock_traces(columns: str, trace_pks: Iterable[int]) -> list[tuple[Any, ...]]:
+    """Lock traces in the order of their keys, and return their rows with their states."""
+    pks = list(trace_pks)
+    read("SELECT id FROM traces_trace WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [pks])
+    return read(
+        f"SELECT {columns}, s.content FROM traces_trace t LEFT JOIN traces_tracestate s ON s.trace_id = t.id"  # noqa: S608
+        " WHERE t.id = ANY(%s)",
+        [pks],
+    )
+
+
+def next_ids(table: str, count: int) -> list[int]:
+    """Return free ids of a table, in order."""
+    if not count:
+        return []
+    rows = read("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", [table, count])
+    return sorted(row[0] for row in rows)
+
+
+def insert(table: str, columns: Sequence[str], rows: Rows) -> None:
+    """Insert rows that are known not to be there."""
+    if not rows:
+        return
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+def insert_missing(table: str, columns: Sequence[str], rows: Rows, *, key: Sequence[str]) -> set[Any]:
+    """Insert rows, leaving out those whose key is there. Returns the last key column of those that were left out."""
+    if not rows:
+        return set()
+    names, place = ", ".join(columns), list(columns).index(key[-1])
+    with connection.cursor() as cursor:
+        stage(cursor, table, columns, rows)
+        cursor.execute(
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM staged_{table} ORDER BY {', '.join(key)}"  # noqa: S608
+            f" ON CONFLICT ({', '.join(key)}) DO NOTHING RETURNING {key[-1]}"
+        )
+        inserted = {as_key(row[0]) for row in cursor.fetchall()}
+    return {as_key(row[place]) for row in rows} - inserted
+
+
+def insert_or_leave(table: str, columns: Sequence[str], rows: Rows) -> None:
+    """Insert rows, leaving out those that are there. The trace that they belong to is locked."""
+    if not rows:
+        return
+    names = ", ".join(columns)
+    with connection.cursor() as cursor:
+        stage(cursor, table, columns, rows)
+        cursor.execute(
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM staged_{table} ON CONFLICT DO NOTHING"  # noqa: S608
+        )
+
+
+def stage(cursor: Any, table: str, columns: Sequence[str], rows: Rows) -> None:
+    """Copy rows into a table of this session, from which they can be inserted under conditions."""
+    names = ", ".join(columns)
+    cursor.execute(
+        f"CREATE TEMP TABLE IF NOT EXISTS staged_{table} ON COMMIT DELETE ROWS"  # noqa: S608
+        f" AS SELECT {names} FROM {table} WITH NO DATA"
+    )
+    cursor.execute(f"DELETE FROM staged_{table}")  # noqa: S608
+    with cursor.copy(f"COPY staged_{table} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def as_key(value: Any) -> Any:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def update(table: str, key: str, columns: Sequence[str], rows: Rows) -> None:
+    """Set columns of rows; the key is the last value of each row."""
+    if rows:
+        with connection.cursor() as cursor:
+            sets = ", ".join(f"{column} = %s" for column in columns)
+            cursor.executemany(f"UPDATE {table} SET {sets} WHERE {key} = %s", rows)  # noqa: S608
