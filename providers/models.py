@@ -14,7 +14,9 @@ class Provider(models.Model):
     api_key_env = models.CharField(max_length=120, blank=True)
     api_key_encrypted = models.TextField(blank=True)
     model_names = models.JSONField(default=list, help_text="Names or prefixes ending in *, for example gpt-4o or qwen*")
-    concurrency = models.PositiveIntegerField(default=0, help_text="Calls in flight; 0 takes MARKBOOK_PROVIDER_CONCURRENCY")
+    concurrency = models.PositiveIntegerField(
+        default=0, help_text="Calls in flight; 0 takes MARKBOOK_PROVIDER_CONCURRENCY"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

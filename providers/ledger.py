@@ -1,0 +1,207 @@
+"""The book of calls: each is written as started, and committed, before it is sent.
+
+Many calls are in flight at once, so what they have to write is collected and committed together: while one batch is on its way to
+the disk the next one gathers. A call waits for its start to be on disk; its end is written with the next batch, without waiting.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db.models import Avg, Count, Q, Sum
+from django.utils import timezone
+
+from providers.models import Call, CallState
+
+logger = logging.getLogger(__name__)
+BATCH = 500
+LEFT_OPEN = "The worker ended while it waited; it may have been charged."
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a call ended."""
+
+    pk: int
+    state: str
+    ended_at: datetime
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class JobCost:
+    """What a job's calls cost so far, in US dollars.
+
+    `cost_usd` counts calls without a known outcome at the mean of the answered ones of the same model. `unpriced` are answered
+    calls whose price is not known: they are not in the sum.
+    """
+
+    cost_usd: float
+    calls: int
+    answered: int
+    failed: int
+    unknown: int
+    open: int
+    unpriced: int
+    input_tokens: int
+    output_tokens: int
+
+
+class Ledger:
+    """Writes starts and ends of calls for one event loop."""
+
+    def __init__(self) -> None:
+        self.starts: list[tuple[Call, asyncio.Future[int]]] = []
+        self.ends: list[Ending] = []
+        self.writer: asyncio.Task[None] | None = None
+
+    async def start(self, call: Call) -> int:
+        """Write a call as started; returns its key when that is on disk. Raises DatabaseError, and then it must not be sent."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.starts.append((call, future))
+        self.wake_writer()
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(self.close_unsent)
+            raise
+
+    def close_unsent(self, future: asyncio.Future[int]) -> None:
+        """End a call whose maker was cancelled before it was sent."""
+        if not future.cancelled() and future.exception() is None:
+            self.end(
+                Ending(future.result(), CallState.FAILED, timezone.now(), error="Not sent: the work was stopped first.")
+            )
+
+    def end(self, ending: Ending) -> None:
+        """Write how a call ended, with the next batch."""
+        self.ends.append(ending)
+        self.wake_writer()
+
+    async def flush(self) -> None:
+        """Wait until everything is on disk."""
+        while self.writer is not None and not self.writer.done():
+            await asyncio.shield(self.writer)
+
+    def wake_writer(self) -> None:
+        if self.writer is None or self.writer.done():
+            self.writer = asyncio.get_running_loop().create_task(self.write_all())
+
+    async def write_all(self) -> None:
+        """Write batch after batch until nothing waits."""
+        failures = 0
+        while self.starts or self.ends:
+            await asyncio.sleep(0)  # let everybody who is ready join this batch
+            starts, self.starts = self.starts[:BATCH], self.starts[BATCH:]
+            ends, self.ends = self.ends[:BATCH], self.ends[BATCH:]
+            try:
+                keys = await sync_to_async(write_batch)([call for call, _ in starts], ends)
+            except DatabaseError as error:
+                failures += 1
+                for _, future in starts:
+                    refuse(future, error)
+                if failures < 3:
+                    self.ends = ends + self.ends
+                    await asyncio.sleep(0.2 * failures)
+                else:
+                    logger.exception("%s ended calls stay `started` in the book: it could not be written.", len(ends))
+            except BaseException:  # the loop is being closed: nobody may go on as if the start were on disk
+                for _, future in starts:
+                    future.cancel()
+                raise
+            else:
+                failures = 0
+                for (_, future), key in zip(starts, keys, strict=True):
+                    if not future.done():
+                        future.set_result(key)
+
+
+def refuse(future: asyncio.Future[int], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # read once: a maker that was cancelled does not read it
+
+
+def write_batch(starts: list[Call], ends: list[Ending]) -> list[int]:
+    """Write starts and ends in one transaction; returns the keys of the starts, in order."""
+    close_old_connections()
+    with transaction.atomic():
+        made = Call.objects.bulk_create(starts) if starts else []
+        if ends:
+            write_ends(ends)
+    return [call.pk for call in made]
+
+
+def write_ends(ends: list[Ending]) -> None:
+    """End calls in one statement for all: an ORM update for each would cost more than the call itself."""
+    adapt = connection.ops.adapt_datetimefield_value
+    rows = [
+        (
+            ending.state,
+            adapt(ending.ended_at),
+            ending.input_tokens,
+            ending.output_tokens,
+            ending.cost_usd,
+            ending.error.replace("\x00", "")[:4000],
+            ending.pk,
+        )
+        for ending in ends
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE providers_call SET state=%s, ended_at=%s, input_tokens=%s, output_tokens=%s, cost_usd=%s, error=%s WHERE id=%s",
+            rows,
+        )
+
+
+def mark_unknown(*, job: str = "", subjects: Iterable[str] = ()) -> int:
+    """Close the open calls of a dead worker, by job or by unit of work: they may have been charged. Returns how many."""
+    wanted = list(subjects)
+    fields = {"state": CallState.UNKNOWN, "ended_at": timezone.now(), "error": LEFT_OPEN}
+    if job:
+        return Call.objects.filter(job=job, state=CallState.STARTED).update(**fields)
+    closed = 0
+    for start in range(0, len(wanted), BATCH):
+        rows = Call.objects.filter(subject__in=wanted[start : start + BATCH], state=CallState.STARTED)
+        closed += rows.update(**fields)
+    return closed
+
+
+def job_cost(job: str | Iterable[str]) -> JobCost:
+    """Return what the calls of a job, or of several, cost so far."""
+    jobs = [job] if isinstance(job, str) else list(job)
+    rows = (
+        Call.objects.filter(job__in=jobs)
+        .values("model")
+        .annotate(
+            total=Count("pk"),
+            answered=Count("pk", filter=Q(state=CallState.ANSWERED)),
+            failed=Count("pk", filter=Q(state=CallState.FAILED)),
+            unknown=Count("pk", filter=Q(state=CallState.UNKNOWN)),
+            open=Count("pk", filter=Q(state=CallState.STARTED)),
+            unpriced=Count("pk", filter=Q(state=CallState.ANSWERED, cost_usd=None)),
+            spent=Sum("cost_usd"),
+            mean=Avg("cost_usd", filter=Q(state=CallState.ANSWERED)),
+            given=Sum("input_tokens"),
+            written=Sum("output_tokens"),
+        )
+    )
+    found = list(rows)
+    return JobCost(
+        cost_usd=sum((row["spent"] or 0.0) + row["unknown"] * (row["mean"] or 0.0) for row in found),
+        calls=sum(row["total"] for row in found),
+        answered=sum(row["answered"] for row in found),
+        failed=sum(row["failed"] for row in found),
+        unknown=sum(row["unknown"] for row in found),
+        open=sum(row["open"] for row in found),
+        unpriced=sum(row["unpriced"] for row in found),
+        input_tokens=sum(row["given"] or 0 for row in found),
+        output_tokens=sum(row["written"] or 0 for row in found),
+    )
