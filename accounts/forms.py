@@ -40,7 +40,7 @@ class SetUpForm(SetPasswordMixin, forms.ModelForm):
         return super().clean() or {}
 
     def _post_clean(self) -> None:
-        super()._post_clean()
+        super()._post_clean()  # type: ignore[misc]  # the stubs leave it out
         password = self.cleaned_data.get("password2")
         if password:
             try:
@@ -81,7 +81,7 @@ class SettingsForm(forms.Form):
     """A form that shares its page with others: its ids carry its name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, auto_id=f"{type(self).__name__.lower()}_%s", **kwargs)
+        super().__init__(*args, **{"auto_id": f"{type(self).__name__.lower()}_%s", **kwargs})
 
 
 class RenameForm(SettingsForm):

@@ -122,12 +122,13 @@ class Transport(virtual.Transport):
     driver_type = "folder"
     driver_name = "folder"
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Deliver the next message. Raises socket.timeout where none came in time."""
         end = monotonic() + min(timeout or DRAIN_S, DRAIN_S)
         while True:
             try:
-                return self.cycle.get(self._deliver, timeout=timeout)
+                self.cycle.get(self._deliver, timeout=timeout)  # type: ignore[union-attr]  # set by the superclass
+                return
             except Empty:
                 if monotonic() >= end:
                     raise socket.timeout from None  # noqa: UP041  the name that kombu and celery catch

@@ -82,6 +82,47 @@ def back_up_sqlite(target: Path | None = None) -> Path:
     return chosen
 
 
+def restore_sqlite(copy: Path) -> Path | None:
+    """Put a copy in the database's place; returns where the former database was copied to, or None where there was none.
+
+    Raises CommandError where the copy is not a sound Markbook database, or while another process has the database open.
+    """
+    target = Path(settings.DATABASES["default"]["NAME"])
+    check_copy(copy)
+    connection.close()
+    before = back_up_sqlite() if target.exists() else None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(target, timeout=0.2)) as writing:
+        try:
+            if before is not None:
+                # Leaving WAL needs the file to itself: this fails while a server or worker has it open.
+                writing.execute("PRAGMA journal_mode=DELETE")
+                writing.execute("PRAGMA locking_mode=EXCLUSIVE")
+                writing.execute("BEGIN EXCLUSIVE")
+                writing.rollback()
+            with closing(sqlite3.connect(copy)) as reading:
+                reading.backup(writing)
+        except sqlite3.OperationalError as error:
+            raise CommandError(
+                "The database is in use; stop the server and its workers first.", returncode=2
+            ) from error
+    return before
+
+
+def check_copy(copy: Path) -> None:
+    """Raise CommandError unless the file is a whole SQLite database of Markbook."""
+    if not copy.is_file():
+        raise CommandError(f"There is no file {copy}.", returncode=2)
+    try:
+        with closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as reading:
+            sound = reading.execute("PRAGMA quick_check").fetchone()[0]
+            reading.execute("SELECT count(*) FROM django_migrations, accounts_project").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise CommandError(f"{copy} is not a database of Markbook: {error}.", returncode=2) from error
+    if sound != "ok":
+        raise CommandError(f"{copy} is damaged: {sound}.", returncode=2)
+
+
 # Static files ----------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from django.core.management.base import CommandError
 
 from config import upkeep
 
@@ -76,3 +77,44 @@ def test_static_stamp_changes_with_a_file_and_not_without(tmp_path, settings):
     after = upkeep.static_stamp()
     finders.get_finder.cache_clear()
     assert after != before
+
+
+# Restore ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def markbook_copy(database, tmp_path):
+    """A copy with the tables by which a database of Markbook is known; the database has lost its rows since."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE django_migrations (n INTEGER)")
+        connection.execute("CREATE TABLE accounts_project (n INTEGER)")
+        connection.commit()
+    copy = upkeep.back_up_sqlite(tmp_path / "copies" / "copy.sqlite3")
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DELETE FROM t")
+        connection.commit()
+    return copy
+
+
+def test_restore_brings_the_rows_back_and_keeps_what_was_there(database, markbook_copy):
+    before = upkeep.restore_sqlite(markbook_copy)
+    assert rows(database) == 1000
+    assert rows(before) == 0
+
+
+def test_restore_while_the_database_is_open_is_refused(database, markbook_copy):
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("SELECT count(*) FROM t").fetchone()  # open and idle, as a server is
+        with pytest.raises(CommandError, match="stop the server"):
+            upkeep.restore_sqlite(markbook_copy)
+    assert rows(database) == 0
+
+
+@pytest.mark.parametrize("content", [None, b"not a database at all", b""])
+def test_restore_of_something_else_is_refused_and_changes_nothing(database, tmp_path, content):
+    other = tmp_path / "other"
+    if content is not None:
+        other.write_bytes(content)
+    with pytest.raises(CommandError):
+        upkeep.restore_sqlite(other)
+    assert rows(database) == 1000
