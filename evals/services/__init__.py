@@ -23,6 +23,7 @@ from evals.services.datasets import (
     replace_items,
 )
 from evals.services.graders import GraderSpec, ensure_grader_version, imported_grader, ready_grader
+from evals.services.imports import ImportReport, import_file, project_by_slug
 from evals.services.pump import pump_run
 from evals.services.recorded import grade_traces
 from evals.services.samples import claim_samples, finish_run, release_dead_leases, release_leases, renew_leases
@@ -33,6 +34,7 @@ __all__ = [
     "BadItems",
     "CandidateSpec",
     "GraderSpec",
+    "ImportReport",
     "NewItem",
     "NewScore",
     "add_items",
@@ -48,8 +50,10 @@ __all__ = [
     "export_items",
     "finish_run",
     "grade_traces",
+    "import_file",
     "imported_grader",
     "pause_comparison",
+    "project_by_slug",
     "pump_run",
     "ready_grader",
     "record_scores",

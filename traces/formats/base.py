@@ -40,6 +40,7 @@ class ImportedScore:
     label: str = ""
     scale: tuple[float, float] = (0.0, 1.0)
     pass_threshold: float | None = 1.0
+    rater: str = ""
 
 
 @dataclass

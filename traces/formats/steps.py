@@ -201,6 +201,7 @@ def read_scores(sent: Any) -> list[ImportedScore]:
                 read_text(item.get("label")),
                 scale=(min(0.0, value), max(1.0, value)) if not 0 <= value <= 1 else (0.0, 1.0),
                 pass_threshold=None if not isinstance(passed, bool) else 1.0,
+                rater=read_text(item.get("rater")),
             )
         )
     return scores
