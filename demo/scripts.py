@@ -309,7 +309,7 @@ FOLLOW_UPS = [
 def run_turn(run: Recorder, topic: str, case: Case, twist: str) -> None:
     """Run one request from the customer's message to the reply."""
     run.customer(opening(topic, case, run.rng))
-    with run.inside("agent", f"{run.setting.agent_name}.run", given=str(run.thread[-1]["content"])) as root:
+    with run.inside("agent", f"{run.setting.agent_id}.run", given=str(run.thread[-1]["content"])) as root:
         run.guard("check_input", "passed")
         SCRIPTS[topic](run, case, twist)
         run.guard("check_reply", "passed")
@@ -322,7 +322,7 @@ def run_follow_up(run: Recorder, case: Case) -> None:
     """Run a short second turn in the same session."""
     asked, answered = run.rng.choice(FOLLOW_UPS)
     run.customer(asked)
-    with run.inside("agent", f"{run.setting.agent_name}.run", given=asked) as root:
+    with run.inside("agent", f"{run.setting.agent_id}.run", given=asked) as root:
         run.guard("check_input", "passed")
         root.result = answered.format(customer=case.customer, email=case.email, order_id=case.order_id)
         run.reply(root.result)
@@ -345,7 +345,7 @@ def run_long_conversation(run: Recorder, case: Case, turns: int) -> None:
         ("What did we say about the {bean}?", "We said {g} g for {n} people, and to serve it while it is warm."),
     ]
     first = "I am planning a coffee tasting and have many questions. Shall we go one by one?"
-    with run.inside("agent", f"{run.setting.agent_name}.run", given=first) as root:
+    with run.inside("agent", f"{run.setting.agent_id}.run", given=first) as root:
         for turn in range(1, turns + 1):
             number = run.rng.randrange(2, 24)
             facts = {

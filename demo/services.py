@@ -27,7 +27,7 @@ from rubrics.standard import standard_from
 from traces.models import Trace
 
 SLUG = "demo"
-NAME = "Demo: Fernhill Coffee"
+NAME = "Fernhill demo"
 BATCH_BYTES = 2_000_000  # of one POST
 COMPARISON = "Which model answers Fernhill's customers?"
 JUDGE = "demo/judge"
@@ -65,7 +65,9 @@ def send_runs(project: Project, runs: list[Recorder]) -> None:
         for body in batches(runs):
             answer = client.post("/v1/traces", content=body)
             if answer.status_code != 200:
-                raise LoadFailed(f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}")
+                raise LoadFailed(
+                    f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}"
+                )
 
 
 def batches(runs: list[Recorder]) -> Iterator[bytes]:

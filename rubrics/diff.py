@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+ALIKE = 0.4  # share of common words from which two lines count as one line changed
 CONTEXT = 2  # unchanged lines kept around a change
 
 
@@ -25,10 +26,7 @@ def diff_lines(old: str, new: str) -> list[DiffLine]:
         if tag == "equal":
             lines += [DiffLine("same", ((line, False),)) for line in before[i1:i2]]
             continue
-        removed, added = before[i1:i2], after[j1:j2]
-        for index in range(max(len(removed), len(added))):
-            old_line = removed[index] if index < len(removed) else None
-            new_line = added[index] if index < len(added) else None
+        for old_line, new_line in pair_lines(before[i1:i2], after[j1:j2]):
             if old_line is not None and new_line is not None:
                 old_parts, new_parts = diff_words(old_line, new_line)
             else:
@@ -38,6 +36,26 @@ def diff_lines(old: str, new: str) -> list[DiffLine]:
             if new_line is not None:
                 lines.append(DiffLine("add", new_parts))
     return fold(lines)
+
+
+def pair_lines(removed: list[str], added: list[str]) -> list[tuple[str | None, str | None]]:
+    """Set each removed line beside the next added one that resembles it, in order; lines without a like stand alone."""
+    pairs: list[tuple[str | None, str | None]] = []
+    start = 0
+    for line in removed:
+        like = next((place for place in range(start, len(added)) if resemblance(line, added[place]) >= ALIKE), None)
+        if like is None:
+            pairs.append((line, None))
+            continue
+        pairs += [(None, extra) for extra in added[start:like]]
+        pairs.append((line, added[like]))
+        start = like + 1
+    return pairs + [(None, extra) for extra in added[start:]]
+
+
+def resemblance(old: str, new: str) -> float:
+    """Return the share of words that two lines have in common, in order, from 0 to 1."""
+    return SequenceMatcher(None, old.split(), new.split(), autojunk=False).ratio()
 
 
 def diff_words(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.db.models import Prefetch
 
 from accounts.models import Project
-from rubrics.models import Criterion, Rubric, RubricVersion
+from rubrics.models import Criterion, Layer, Rubric, RubricVersion
 from rubrics.standard import CriterionText, LevelText, Standard
 
 
@@ -55,6 +55,11 @@ class RubricRow:
     latest: RubricVersion | None
     draft: RubricVersion | None
     standard: Standard | None
+
+    @property
+    def layers(self) -> list[str]:
+        """Return what the criteria look at, in words."""
+        return [Layer(layer).label for layer in self.standard.layers] if self.standard else []
 
 
 def rubric_rows(project: Project) -> list[RubricRow]:

@@ -25,6 +25,7 @@ LAYER_HINTS = {
     Layer.TRAJECTORY: "No wasted steps?",
     Layer.RECOVERY: "Failures handled?",
 }
+LAYERS = [(layer.value, layer.label, LAYER_HINTS[layer]) for layer in Layer]
 PLACEHOLDER = {
     "messages": [{"role": "user", "content": "… what the customer wrote …"}],
     "reference": "… the reference …",
@@ -149,6 +150,7 @@ def rubric_version(request: ProjectRequest, slug: str, number: int) -> HttpRespo
         "standard": standard,
         "fields": criterion_fields(standard, []),
         "other": other,
+        "layers": LAYERS,
         "diff": version_diff(other, version),
         **preview_context(standard),
     }
@@ -216,7 +218,7 @@ def editor_context(
         "note": form.note if form else (draft.note if draft else ""),
         "errors": form.errors if form else {},
         "fields": criterion_fields(standard, problems(standard)),
-        "layers": [(layer.value, layer.label, LAYER_HINTS[layer]) for layer in Layer],
+        "layers": LAYERS,
         "scales": SCALE_NAMES.items(),
         "can_edit": request.role.allows(Role.ENGINEER),
         "other": latest if draft else None,
