@@ -1,0 +1,73 @@
+"""Reads for the page of one trace and of one session."""
+
+from collections.abc import Iterable
+
+from django.db.models import Q
+
+from accounts.models import Project
+from traces import queries
+from traces.models import Kind, Trace
+from traces.spans import SpanRecord
+from traces.tree import LightSpan, Tree, build_tree
+
+MAX_ASKED = 12  # model calls that are read to find the one that asked for a tool
+MAX_SESSION = 200  # traces of a session on one page
+
+
+def find_trace(project: Project, trace_id: str) -> Trace | None:
+    """Return a trace of the project by its id as sent, or None."""
+    return None if "\x00" in trace_id else Trace.objects.filter(project=project, trace_id=trace_id).first()
+
+
+def trace_tree(trace: Trace) -> Tree:
+    """Return the laid-out tree of a trace: one query, no payload."""
+    return build_tree(map(LightSpan._make, queries.light_spans(trace).values_list(*LightSpan._fields)))
+
+
+def neighbours(trace: Trace) -> tuple[str, str]:
+    """Return the ids of the traces before (newer) and after (older) this one in the list; empty where there is none."""
+    others = Trace.objects.filter(project=trace.project_id)
+    at = trace.sort_ns
+    newer = others.filter(Q(sort_ns__gt=at) | Q(sort_ns=at, pk__gt=trace.pk)).order_by("sort_ns", "pk")
+    older = others.filter(Q(sort_ns__lt=at) | Q(sort_ns=at, pk__lt=trace.pk)).order_by("-sort_ns", "-pk")
+    ids = [rows.values_list("trace_id", flat=True).first() or "" for rows in (newer, older)]
+    return ids[0], ids[1]
+
+
+def asking_record(trace: Trace, record: SpanRecord) -> SpanRecord | None:
+    """Return the model call that asked for a tool call: by call id, else the nearest one before it that names the tool."""
+    if record.kind != Kind.TOOL or record.tool is None:
+        return None
+    calls = queries.light_spans(trace).filter(kind=Kind.LLM)
+    if record.start_ns is not None:
+        near = calls.filter(start_ns__lte=record.start_ns).order_by("-start_ns", "-position")
+    else:
+        near = calls.filter(position__lte=record.position).order_by("-position")
+    call_id, name = record.tool.get("call_id"), record.tool.get("name")
+    by_name = None
+    for span_id in list(near.values_list("span_id", flat=True)[:MAX_ASKED]):
+        found = queries.span_record(trace, span_id)
+        if found is None:
+            continue
+        for call in asked_calls([found]):
+            if call_id and call.get("id") == call_id:
+                return found
+            if by_name is None and call.get("name") == name and not (call_id and call.get("id")):
+                by_name = found
+    return by_name
+
+
+def asked_calls(records: Iterable[SpanRecord]) -> list[dict]:
+    """Return the tool calls that model calls asked for."""
+    return [
+        call for record in records for message in record.output_messages for call in message.get("tool_calls") or []
+    ]
+
+
+def session_traces(project: Project, session_id: str) -> list[Trace]:
+    """Return the traces of a session in order of time, at most MAX_SESSION; also those that name several sessions."""
+    if "\x00" in session_id:
+        return []
+    named = Q(session_id=session_id) | Q(terms__key="session", terms__value=session_id)
+    ids = Trace.objects.filter(named, project=project).values("pk")
+    return list(Trace.objects.filter(pk__in=ids).order_by("sort_ns", "pk")[:MAX_SESSION])

@@ -1,0 +1,336 @@
+"""The page of one trace: spans, timeline and conversation; the panel of one span; the page of a session."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_GET
+
+from accounts.access import ProjectRequest, project_page
+from traces import page_queries, queries, search
+from traces.conversation import conversation
+from traces.kinds import KINDS
+from traces.models import Trace
+from traces.pointers import NoSuchPlace, as_text, read_place
+from traces.spans import SpanRecord
+from traces.span_panel import describe_span
+from traces.tree import Row, Tree, Window, make_window, place_bar, row_detail, row_filter, row_title, select_rows, ticks
+from traces.turns import build_turns
+
+PAGE_ROWS = 500  # rows of a tree on a page without JavaScript
+PAGE_TURNS = 400  # turns of a conversation on a page
+TABS = ("io", "attributes", "raw", "scores")
+VIEWS = (("spans", "Spans", "traces:trace"), ("conversation", "Conversation", "traces:trace_conversation"),
+         ("timeline", "Timeline", "traces:trace_timeline"))  # fmt: skip
+FILTERS = (("", "All spans"), ("errors", "Errors only"), ("slowest", "Slowest path"), ("llm", "Model calls"), ("tool", "Tool calls"),
+           ("agent", "Agents"), ("retriever", "Retrieval"), ("guardrail", "Guardrails"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A row as the template draws it. `left` and `width` are percent of the window; no bar where `has_bar` is false."""
+
+    row: Row
+    title: str
+    detail: str
+    has_bar: bool = False
+    left: float = 0.0
+    width: float = 0.0
+    cut: str = ""
+    duration_ms: float | None = None
+    share: float | None = None
+    is_selected: bool = False
+
+
+def get_trace(request: ProjectRequest, trace_id: str) -> Trace:
+    """Return the trace, or raise Http404 in words."""
+    trace = page_queries.find_trace(request.project, trace_id)
+    if trace is None:
+        raise Http404(f"There is no trace {trace_id[:40]!r} in this project. It may not have arrived yet.")
+    return trace
+
+
+def read_seconds(text: str | None) -> float | None:
+    """Return a number of seconds from the address, or None."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+# Spans and timeline ----------------------------------------------------------------------------------------------
+
+
+@require_GET
+@project_page()
+def trace(request: ProjectRequest, trace_id: str, view: str = "spans") -> HttpResponseBase:
+    """Show a trace as tree (`view` spans) or timeline; for htmx, the panel of `?span=` alone."""
+    found = get_trace(request, trace_id)
+    if request.wants_partial:
+        return render(request, "traces/_span_panel.html", panel_context(request, found))
+    tree = page_queries.trace_tree(found)
+    window = make_window(
+        tree.duration_ms / 1000, read_seconds(request.GET.get("from")), read_seconds(request.GET.get("to"))
+    )
+    marks = ticks(window)
+    context = {
+        **head_context(request, found, view),
+        **panel_context(request, found),
+        **tree_context(request, tree, window),
+        "tree": tree,
+        "window": window,
+        "ticks": marks,
+        "grid": marks[1][0] - marks[0][0] if len(marks) > 1 else 100,
+        "grid_offset": marks[0][0] if marks else 0,
+        "rows_url": reverse("traces:span_rows", args=[request.project.slug, found.trace_id]),
+        "filters": FILTERS,
+        "legend": [KINDS[kind] for kind in ("llm", "tool", "retriever", "guardrail")],
+    }
+    return render(request, "traces/trace.html", context)
+
+
+def tree_context(request: ProjectRequest, tree: Tree, window: Window) -> dict[str, Any]:
+    """Return the rows of one page of the tree: those asked for, else those around the chosen span."""
+    only, find = request.GET.get("only", ""), request.GET.get("find", "")[:200]
+    wanted = row_filter(only, find)
+    numbers, hits = (list(range(len(tree.rows))), len(tree.rows)) if wanted is None else select_rows(tree.rows, wanted)
+    chosen = request.GET.get("span", "")
+    first = int(text) if (text := request.GET.get("row", "")).isdecimal() and len(text) < 8 else None
+    if first is None:
+        place = (
+            next((place for place, number in enumerate(numbers) if tree.rows[number].span.span_id == chosen), 0)
+            if chosen
+            else 0
+        )
+        first = place - place % PAGE_ROWS
+    page = numbers[first : first + PAGE_ROWS]
+    params = {key: value for key, value in request.GET.items() if key in ("only", "find", "from", "to")}
+    return {
+        "rows": [show_row(tree, tree.rows[number], window, chosen) for number in page],
+        "row_first": first + 1 if page else 0,
+        "row_last": first + len(page),
+        "row_count": len(numbers),
+        "hit_count": hits,
+        "only": only,
+        "find": find,
+        "is_filtered": wanted is not None,
+        "earlier_url": "?" + urlencode({**params, "row": max(0, first - PAGE_ROWS)}) if first > 0 else "",
+        "later_url": "?" + urlencode({**params, "row": first + PAGE_ROWS}) if first + PAGE_ROWS < len(numbers) else "",
+    }
+
+
+def show_row(tree: Tree, row: Row, window: Window, chosen: str) -> ShownRow:
+    """Return a row as it is drawn in a window."""
+    span = row.span
+    start, length = row_seconds(tree, row)
+    bar = place_bar(start, length, window)
+    return ShownRow(
+        row,
+        row_title(row),
+        row_detail(row),
+        has_bar=bar is not None,
+        left=bar.left if bar else 0.0,
+        width=bar.width if bar else 0.0,
+        cut=f"{' bar--cutl' if bar.cut_left else ''}{' bar--cutr' if bar.cut_right else ''}" if bar else "",
+        duration_ms=None if length is None else length * 1000,
+        share=length * 1000 / tree.duration_ms if length is not None and tree.duration_ms else None,
+        is_selected=span.span_id == chosen and row.kind != "missing",
+    )
+
+
+def row_seconds(tree: Tree, row: Row) -> tuple[float | None, float | None]:
+    """Return a row's start, from the trace's start, and its length, in seconds; None where it is not known."""
+    span = row.span
+    if span.start_ns is None or tree.start_ns is None:
+        return None, None
+    length = None if span.end_ns is None else max(0, span.end_ns - span.start_ns) / 1e9
+    return (span.start_ns - tree.start_ns) / 1e9, length
+
+
+@require_GET
+@project_page()
+def span_rows(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
+    """Answer the whole tree, a column a list, in the order of reading: what `span_tree.js` draws.
+
+    `start` and `length` in seconds; `parent` and sizes follow from `depth`; `kind` is an index into `kinds`.
+    """
+    tree = page_queries.trace_tree(get_trace(request, trace_id))
+    kinds = list(KINDS)
+    number_of = {kind: number for number, kind in enumerate(kinds)}
+    times = [row_seconds(tree, row) for row in tree.rows]
+    body = {
+        "total": tree.duration_ms / 1000,
+        "is_timed": tree.start_ns is not None,
+        "kinds": [[kind, *KINDS[kind]] for kind in kinds],
+        "id": [row.span.span_id for row in tree.rows],
+        "name": [row_title(row)[:160] for row in tree.rows],
+        "detail": [row_detail(row) for row in tree.rows],
+        "tool": [row.span.tool_name for row in tree.rows],
+        "kind": [number_of.get(row.kind, number_of["unknown"]) for row in tree.rows],
+        "depth": [row.depth for row in tree.rows],
+        "start": [None if start is None else round(start, 6) for start, _ in times],
+        "length": [None if length is None else round(length, 6) for _, length in times],
+        "error": [int(row.span.status == "error") for row in tree.rows],
+        "slow": [int(row.is_critical) for row in tree.rows],
+        "tokens": [row.tokens for row in tree.rows],
+        "cost": [None if row.cost_usd is None else round(row.cost_usd, 6) for row in tree.rows],
+    }
+    response = HttpResponse(orjson.dumps(body), content_type="application/json")
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+# One span --------------------------------------------------------------------------------------------------------
+
+
+def panel_context(request: ProjectRequest, found: Trace) -> dict[str, Any]:
+    """Return what the panel of `?span=` and `?tab=` shows; `panel` is None where no span is chosen or it is not there."""
+    chosen = request.GET.get("span", "")
+    tab = request.GET.get("tab", "io")
+    tab = tab if tab in TABS else "io"
+    record = get_record(found, chosen) if chosen else None
+    context: dict[str, Any] = {"trace": found, "chosen": chosen, "tab": tab, "panel": None}
+    if record is not None:
+        asked_by = page_queries.asking_record(found, record) if tab == "io" else None
+        base = reverse("traces:span_value", args=[request.project.slug, found.trace_id])
+        context |= {
+            "panel": describe_span(record, asked_by=asked_by),
+            "value_url": f"{base}?{urlencode({'span': record.span_id})}",
+            "scores_url": scores_url(request, found),
+        }
+    return context
+
+
+def get_record(found: Trace, span_id: str) -> SpanRecord | None:
+    return None if "\x00" in span_id else queries.span_record(found, span_id)
+
+
+@require_GET
+@project_page()
+def span_value(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
+    """Answer one whole value of a span (`?span=`, `?at=` a JSON pointer): as plain text, for htmx as a block of it."""
+    found = get_trace(request, trace_id)
+    record = get_record(found, request.GET.get("span", ""))
+    if record is None:
+        raise Http404("There is no such span in this trace.")
+    try:
+        text = as_text(read_place(record, request.GET.get("at", "")))
+    except NoSuchPlace as error:
+        raise Http404(str(error)) from None
+    if request.wants_partial:
+        return HttpResponse(format_html('<div class="prewrap code value" dir="auto" tabindex="0">{}</div>', text))
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+# Conversation ----------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@project_page()
+def trace_conversation(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
+    """Show a trace as the thread that the customer lived."""
+    found = get_trace(request, trace_id)
+    if request.wants_partial and request.GET.get("span"):
+        return render(request, "traces/_span_panel.html", panel_context(request, found))
+    records = queries.span_records(found)
+    turns = build_turns(conversation(records), records)
+    context = {
+        **head_context(request, found, "conversation"),
+        **turn_page(request, turns),
+        "scores_url": scores_url(request, found),
+        "has_hidden_content": any(not record.content_recorded for record in records),
+    }
+    return render(request, "traces/trace_conversation.html", context)
+
+
+def turn_page(request: ProjectRequest, turns: list[Any]) -> dict[str, Any]:
+    """Return one page of turns; `?turn=` begins at that turn."""
+    first = int(text) if (text := request.GET.get("turn", "")).isdecimal() and len(text) < 8 else 0
+    first = min(first, max(0, len(turns) - 1))
+    last = first + PAGE_TURNS
+    return {
+        "turns": turns[first:last],
+        "turn_count": len(turns),
+        "earlier_url": f"?turn={max(0, first - PAGE_TURNS)}" if first else "",
+        "later_url": f"?turn={last}" if last < len(turns) else "",
+    }
+
+
+@require_GET
+@project_page()
+def session(request: ProjectRequest, session_id: str) -> HttpResponseBase:
+    """Show the traces of one session in order, each with its turns, none repeated."""
+    traces = page_queries.session_traces(request.project, session_id)
+    if not traces:
+        raise Http404(f"There is no session {session_id[:60]!r} in this project.")
+    records = [record for found in traces for record in queries.span_records(found)]
+    messages = conversation(records)
+    parts = []
+    for number, found in enumerate(traces, 1):
+        own = [message for message in messages if message.get("trace_id") == found.trace_id]
+        own_records = [record for record in records if record.trace_id == found.trace_id]
+        parts.append(
+            {"trace": found, "number": number, "turns": build_turns(own, own_records, prefix=f"run-{number}-turn")}
+        )
+    context = {
+        "session_id": session_id,
+        "parts": parts,
+        "first": traces[0],
+        "span_count": sum(found.span_count for found in traces),
+        "error_count": sum(found.error_count for found in traces),
+        "total_tokens": sum_known(found.total_tokens for found in traces),
+        "cost_usd": sum_known(found.cost_usd for found in traces),
+        "is_cut": len(traces) == page_queries.MAX_SESSION,
+        "list_url": list_url(request, "session", session_id),
+    }
+    return render(request, "traces/session.html", context)
+
+
+def sum_known(values: Any) -> Any:
+    """Add what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+# The head of every view ------------------------------------------------------------------------------------------
+
+
+def head_context(request: ProjectRequest, found: Trace, view: str) -> dict[str, Any]:
+    """Return what the head above every view of a trace shows."""
+    slug = request.project.slug
+    newer, older = page_queries.neighbours(found)
+    name = next(name for key, _, name in VIEWS if key == view)
+    span = request.GET.get("span", "")
+    keep = "?" + urlencode({"span": span}) if span else ""
+    return {
+        "trace": found,
+        "view": view,
+        "title": found.input_preview.strip(),
+        "views": [(key, label, reverse(name, args=[slug, found.trace_id]) + keep) for key, label, name in VIEWS],
+        "newer_url": reverse(name, args=[slug, newer]) if newer else "",
+        "older_url": reverse(name, args=[slug, older]) if older else "",
+        "session_list_url": list_url(request, "session", found.session_id) if found.session_id else "",
+        "session_url": reverse("traces:session", args=[slug, found.session_id]) if found.session_id else "",
+        "scores_url": scores_url(request, found),
+    }
+
+
+def list_url(request: ProjectRequest, key: str, value: str) -> str:
+    """Return the address of the list filtered by one word."""
+    query = urlencode({"q": f"{key}:{search.quote(value)}", "range": "all"})
+    return f"{reverse('traces:trace_list', args=[request.project.slug])}?{query}"
+
+
+def scores_url(request: ProjectRequest, found: Trace) -> str:
+    """Return the address of the scores fragment, or an empty text: it belongs to a room above this one, known by name only."""
+    try:
+        return reverse("evals:trace_scores", args=[request.project.slug, found.trace_id])
+    except NoReverseMatch:
+        return ""
