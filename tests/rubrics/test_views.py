@@ -55,10 +55,11 @@ def test_publishing_freezes_and_the_diff_shows_the_next_change(client, project):
     address = reverse("rubrics:rubric", args=[project.slug, rubric.slug])
     published = client.post(address, form_of(OUTCOME, action="publish"))
     assert published.url == reverse("rubrics:rubric_version", args=[project.slug, rubric.slug, 1])
-    client.post(address, form_of(replace(OUTCOME, instructions="Was the parcel of the customer found within the shop's policy?"), action="publish"))
+    changed = replace(OUTCOME, instructions=OUTCOME.instructions.replace("resolved", "answered"))
+    client.post(address, form_of(changed, action="publish"))
     page = client.get(reverse("rubrics:rubric_version", args=[project.slug, rubric.slug, 2]))
-    assert "<ins>" in page.text
-    assert "Was the customer" in page.text
+    assert "<del>resolved </del>" in page.text
+    assert "<ins>answered </ins>" in page.text
     assert [version.is_frozen for version in version_list(rubric)] == [True, True]
 
 
