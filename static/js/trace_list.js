@@ -22,12 +22,14 @@ function showSelection() {
   if (!bar) return;
   const count = picked().length;
   if (!count) everything = false;
-  bar.hidden = !count;
+  bar.classList.toggle("tbar--bulk", count > 0);
+  $("[data-rest]", bar).hidden = count > 0;
+  for (const part of $$("[data-bulk]", bar)) part.hidden = !count;
   const total = Number(bar.dataset.total) || 0;
   const said = everything ? (total ? `All ${number(total)} selected` : "All that match selected") : `${number(count)} selected`;
   $("[data-count]", bar).textContent = said;
   const all = $("[data-all]", bar);
-  all.hidden = everything || (total > 0 && total <= count);
+  all.hidden = !count || everything || (total > 0 && total <= count);
   for (const row of rows()) row.setAttribute("aria-selected", String($("input[name=trace]", row).checked));
   const head = $("[data-check-all]");
   head.checked = count > 0 && count === boxes().length;

@@ -16,6 +16,18 @@ from traces import list_queries, search
 from traces.search import Query, QueryError
 
 COUNT_LIMIT = 10_000
+ORDERS = {
+    "-started": "newest first",
+    "started": "oldest first",
+    "-latency": "slowest first",
+    "latency": "fastest first",
+    "-tokens": "most tokens first",
+    "tokens": "fewest tokens first",
+    "-cost": "dearest first",
+    "cost": "cheapest first",
+    "-spans": "most spans first",
+    "spans": "fewest spans first",
+}
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,7 @@ def show_list(
         "rows": list_queries.list_rows(page),
         "columns": columns(address),
         "sort": address.sort,
+        "order": ORDERS[address.sort],
         "cursor_error": cursor_error,
         "is_first": not after and not before,
         "newer_url": address.url(before=page.previous_key) if page.previous_key else "",
