@@ -114,7 +114,7 @@ def records_of(
     """
     trace_id = hashlib.sha256(f"{sample.public_id}:{sample.attempts}".encode()).hexdigest()[:32]
     answer = from_openai(message)
-    took_ns = int(reply.duration_ms * 1e6) if reply is not None else 0
+    took_ns = int((reply.duration_ms or 0.0) * 1e6) if reply is not None else 0
     thread = storable(asked.thread)
     output_text = plain_text(answer.get("content"))
     shared: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+MAX_DEPTH = 100  # of a JSON value that is kept
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 
 
@@ -136,15 +137,19 @@ def last_text(messages: list[dict[str, Any]], role: str) -> str:
     return ""
 
 
-def storable(value: Any) -> Any:
-    """Return a JSON value that every database keeps: NUL left out, half characters and endless numbers replaced."""
+def storable(value: Any, *, depth: int = 0) -> Any:
+    """Return a JSON value that every database keeps: NUL left out, half characters and endless numbers replaced, and what is nested
+    deeper than MAX_DEPTH left out and said to be.
+    """
     if isinstance(value, str):
         value = value.replace("\x00", "")
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, list | tuple | dict) and depth >= MAX_DEPTH:
+        return "[nested too deep]"
     if isinstance(value, list | tuple):
-        return [storable(part) for part in value]
+        return [storable(part, depth=depth + 1) for part in value]
     if isinstance(value, dict):
-        return {storable(str(name)): storable(part) for name, part in value.items()}
+        return {storable(str(name)): storable(part, depth=depth + 1) for name, part in value.items()}
     return value

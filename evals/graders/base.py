@@ -88,11 +88,7 @@ class Answered:
 
 
 class JudgeUnavailable(Exception):
-    """The judge gave no answer; the text says why. `rejected`: the endpoint refused the request itself."""
-
-    def __init__(self, message: str, *, rejected: bool = False) -> None:
-        super().__init__(message)
-        self.rejected = rejected
+    """The judge gave no answer; the text says why."""
 
 
 AskJudge = Callable[..., Awaitable[Answered]]  # (model, messages, sampling, response_format) or JudgeUnavailable

@@ -23,8 +23,6 @@ from rubrics.standard import Standard
 
 ASKS = 2  # an answer that does not fit the schema is asked for once more
 
-without_schema: set[str] = set()  # judges of this process that refused a response format
-
 
 class RubricJudge:
     """`judge` is a model; the rubric version is frozen with the settings. Temperature 0 where the judge takes it."""
@@ -82,13 +80,18 @@ class RubricJudge:
         sample: SampleInput,
         surroundings: Surroundings,
     ) -> GradeResult:
-        """Ask until an answer fits the schema, at most ASKS times; a judge that refuses the schema gets it in words."""
+        """Ask until an answer fits the schema, at most ASKS times. An endpoint without schemas gets it in words, by the client."""
+        assert surroundings.ask is not None
+        sampling = {name: self.config[name] for name in ("temperature", "seed") if self.config.get(name) is not None}
+        form = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
         cost: float | None = None
         took: float | None = None
         problem = ""
         for _ in range(ASKS):
             try:
-                answer = await self.ask_once(messages, schema, surroundings)
+                answer = await surroundings.ask(
+                    model=self.rater, messages=messages, sampling=sampling, response_format=form
+                )
             except JudgeUnavailable as error:
                 problem = str(error)
                 break
@@ -101,35 +104,6 @@ class RubricJudge:
                 continue
             return self.result(verdict, digest, sample, cost=cost, took=took)
         return failed(problem, rater=self.rater, input_digest=digest, cost_usd=cost, duration_ms=took)
-
-    async def ask_once(self, messages: list[dict[str, str]], schema: dict[str, Any], surroundings: Surroundings) -> Any:
-        """Ask with the schema as response format; where the endpoint refuses that, with the schema in words."""
-        assert surroundings.ask is not None
-        sampling = {name: self.config[name] for name in ("temperature", "seed") if self.config.get(name) is not None}
-        if self.rater not in without_schema:
-            form = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
-            try:
-                return await surroundings.ask(
-                    model=self.rater, messages=messages, sampling=sampling, response_format=form
-                )
-            except JudgeUnavailable as error:
-                if not error.rejected:
-                    raise
-                refusal = error
-        wanted = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n" + json.dumps(
-            schema, ensure_ascii=False
-        )
-        in_words = [{"role": "system", "content": wanted}, *messages]
-        try:
-            answer = await surroundings.ask(
-                model=self.rater, messages=in_words, sampling=sampling, response_format=None
-            )
-        except JudgeUnavailable as error:
-            if self.rater not in without_schema and error.rejected:
-                raise refusal from None
-            raise
-        without_schema.add(self.rater)
-        return answer
 
     def result(
         self, verdict: Verdict, digest: str, sample: SampleInput, *, cost: float | None, took: float | None

@@ -15,6 +15,7 @@ PAGE = 100
 TITLE = 200  # characters
 TOLERANCE = 1e-9
 SHOWS = ("all", "differ", "failures", "errors", "open")
+PAIR_SHOWS = ("better", "worse", "equal")  # a candidate's mean against the baseline's
 
 
 @dataclass
@@ -75,6 +76,8 @@ class Matrix:
     show: str
     bucket: str
     sort: str
+    pair: str = ""
+    order: list[int] = field(default_factory=list)  # every item that the filters leave, in order
 
 
 def comparison_matrix(
@@ -84,12 +87,14 @@ def comparison_matrix(
     show: str = "all",
     bucket: str = "",
     sort: str = "spread",
+    pair: str = "",
     after: int | None = None,
     limit: int = PAGE,
 ) -> Matrix:
     """Return items × candidates on one grader version (the primary one unless given).
 
-    show: all, differ (candidates' means differ), failures (a trial did not pass), errors (no answer, or the grader failed), open.
+    show: all, differ (candidates' means differ), failures (a trial did not pass), errors (no answer, or the grader failed), open;
+    with `pair`, a candidate's letter: better, worse or equal (its mean against the baseline's).
     sort: spread (most disagreement first) or position. `after` is the item key of the last row seen.
     """
     heads = grader_heads(comparison)
@@ -112,8 +117,10 @@ def comparison_matrix(
     buckets = sorted(Counter(row.bucket for row in rows if row.bucket).items())
     inside = [row for row in rows if not bucket or row.bucket == bucket]
     counts = {name: sum(belongs(row, name) for row in inside) for name in SHOWS}
-    show = show if show in SHOWS else "all"
-    chosen = [row for row in inside if belongs(row, show)]
+    letters = [letter_of(position) for position in range(len(runs))]
+    place = letters.index(pair) if pair in letters[1:] else 0
+    show = show if show in SHOWS or (show in PAIR_SHOWS and place) else "all"
+    chosen = [row for row in inside if belongs(row, show, place)]
     if sort != "position":
         sort = "spread"
         chosen.sort(key=lambda row: (-1.0 if row.spread is None else row.spread, -row.number), reverse=True)
@@ -121,7 +128,7 @@ def comparison_matrix(
     page = chosen[start : start + limit]
     return Matrix(
         grader=head,
-        letters=[letter_of(position) for position in range(len(runs))],
+        letters=letters,
         rows=with_titles(page),
         total=len(chosen),
         next_after=page[-1].item_pk if page and start + limit < len(chosen) else None,
@@ -130,6 +137,8 @@ def comparison_matrix(
         show=show,
         bucket=bucket,
         sort=sort,
+        pair=pair if show in PAIR_SHOWS else "",
+        order=[row.item_pk for row in chosen],
     )
 
 
@@ -164,8 +173,14 @@ def spread_of(cells: list[Cell]) -> float | None:
     return max(means) - min(means) if len(means) > 1 else None
 
 
-def belongs(row: MatrixRow, show: str) -> bool:
-    """Say whether a row is shown under a filter."""
+def belongs(row: MatrixRow, show: str, place: int = 0) -> bool:
+    """Say whether a row is shown under a filter; `place` is the candidate that better, worse and equal are about."""
+    if show in PAIR_SHOWS:
+        baseline, mean = row.cells[0].mean, row.cells[place].mean
+        if baseline is None or mean is None:
+            return False
+        gain = mean - baseline
+        return show == ("better" if gain > TOLERANCE else "worse" if gain < -TOLERANCE else "equal")
     if show == "differ":
         return (row.spread or 0.0) > TOLERANCE
     if show == "failures":

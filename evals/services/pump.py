@@ -19,8 +19,6 @@ from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
-from providers.client import ModelClient, ProviderError
-from providers.registry import resolve
 
 from accounts.models import Project
 from evals.candidates import Asked, BadItem, ask_for, records_of
@@ -62,6 +60,8 @@ from evals.services.samples import (
     store_outcomes,
 )
 from evals.services.scores import scores_of
+from providers.client import ModelClient, ProviderError
+from providers.registry import resolve
 from traces.models import Trace
 
 log = logging.getLogger(__name__)
@@ -255,6 +255,18 @@ class Pump:
     # One sample ---------------------------------------------------------------------------------------------------
 
     async def move(self, sample: Claimed) -> None:
+        """Move one sample on. What nobody foresaw fails this sample with its message, and no other."""
+        try:
+            await self.answer_and_grade(sample)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            log.exception("Sample %s broke", sample.pk)
+            await self.store(
+                Failure(sample.pk, f"This sample broke the runner: {type(error).__name__}: {str(error)[:500]}")
+            )
+
+    async def answer_and_grade(self, sample: Claimed) -> None:
         """Answer a sample, store the answer, grade it, store the verdicts."""
         trace_pk, shown = sample.trace_pk, None
         if sample.status == SampleStatus.PENDING:
@@ -323,7 +335,11 @@ class Pump:
 
     def answer_of(self, sample: Claimed, asked: Asked, reply: Any, started_ns: int) -> Answer:
         """Return a reply, or the given output where nobody was asked, as an answer with its trace."""
-        message = storable(reply.message) if reply is not None else {"role": "assistant", "content": asked.output_text}
+        message = {"role": "assistant", "content": asked.output_text}
+        if reply is not None:
+            message = storable(reply.message)
+            if not message.get("content") and reply.text:  # a refusal is an answer too
+                message["content"] = storable(reply.text)
         records = records_of(
             sample=sample,
             run=self.job.run,
@@ -417,7 +433,7 @@ class Pump:
                 subject=f"sample:{sample.pk}",
             )
         except ProviderError as error:
-            raise JudgeUnavailable(str(error), rejected=error.kind == "rejected") from None
+            raise JudgeUnavailable(str(error)) from None
         self.ledger.add(reply.cost_usd)
         return Answered(reply.text or "", reply.cost_usd, reply.duration_ms)
 

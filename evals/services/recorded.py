@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-from providers.client import ModelClient, ProviderError
-
 from accounts.models import Project
 from evals.graders.base import Answered, Grader, GradeResult, JudgeUnavailable, SampleInput, Surroundings
 from evals.grading import sample_from_trace
@@ -14,6 +12,7 @@ from evals.models import GraderVersion
 from evals.services.graders import ready_grader
 from evals.services.pump import Client, DatabaseThread, earlier_verdict, storable_result
 from evals.services.scores import record_scores, scores_of
+from providers.client import ModelClient, ProviderError
 from traces.models import Trace
 
 AT_ONCE = 32  # traces graded before their scores are written together
@@ -105,5 +104,5 @@ async def ask_judge(client: Client, subject: str, job: str, **call: object) -> A
     try:
         reply = await client.chat(**call, tools=None, purpose="judge", job=job, subject=subject)
     except ProviderError as error:
-        raise JudgeUnavailable(str(error), rejected=error.kind == "rejected") from None
+        raise JudgeUnavailable(str(error)) from None
     return Answered(reply.text or "", reply.cost_usd, reply.duration_ms)

@@ -8,13 +8,13 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
-from traces.services import ingest_spans
 
 from accounts.models import Project
 from evals.models import Run, RunStatus, Sample, SampleStatus, Score, ScoreState
 from evals.services.scores import NewScore, write_scores
 from evals.workers import host_name, is_dead
-from providers.models import Call, CallState
+from providers.ledger import mark_unknown
+from traces.services import ingest_spans
 from traces.spans import SpanRecord
 
 LEASE_S = 60
@@ -101,22 +101,8 @@ def claim_samples(run_id: int, *, limit: int, worker: str) -> list[Claimed]:
         for start in range(0, len(chosen), BATCH):
             chunk = Sample.objects.filter(pk__in=chosen[start : start + BATCH])
             chunk.update(leased_by=worker, leased_until=until, attempts=F("attempts") + 1)
-        close_open_calls(left_over)
+        mark_unknown(subjects=[f"sample:{pk}" for pk in left_over])
     return read_claimed(chosen, left_over)
-
-
-def close_open_calls(samples: list[int]) -> int:
-    """Mark the calls that a dead worker left as started: they may have been charged. Returns how many."""
-    closed = 0
-    for start in range(0, len(samples), BATCH):
-        subjects = [f"sample:{pk}" for pk in samples[start : start + BATCH]]
-        open_calls = Call.objects.filter(subject__in=subjects, state=CallState.STARTED)
-        closed += open_calls.update(
-            state=CallState.UNKNOWN,
-            ended_at=timezone.now(),
-            error="The worker ended while it waited; it may have been charged.",
-        )
-    return closed
 
 
 def read_claimed(chosen: list[int], left_over: list[int]) -> list[Claimed]:
@@ -242,9 +228,15 @@ def store_traces(project: Project, records: list[SpanRecord]) -> dict[str, int]:
 
 @transaction.atomic
 def finish_run(run_id: int) -> bool:
-    """Mark a run as finished when none of its samples is open. True for exactly one caller."""
+    """Mark a run as finished when none of its samples is open. True for exactly one caller.
+
+    A call that is still open then was left by a killed worker, after its answer was stored or before another worker answered.
+    """
     Run.objects.select_for_update().filter(pk=run_id).first()
     if Sample.objects.filter(run=run_id, status__in=SampleStatus.open()).exists():
         return False
     active = Run.objects.filter(pk=run_id, status__in=RunStatus.active())
-    return bool(active.update(status=RunStatus.FINISHED, finished_at=timezone.now()))
+    if not active.update(status=RunStatus.FINISHED, finished_at=timezone.now()):
+        return False
+    mark_unknown(job=f"run:{run_id}")
+    return True

@@ -265,16 +265,6 @@ def test_rubric_with_an_unavailable_judge_is_failed_with_its_message():
     assert (result.state, result.reason) == ("failed", "The provider answered 503 five times.")
 
 
-def test_rubric_judge_that_refuses_the_schema_gets_it_in_words_and_is_remembered():
-    model = f"plain-{time.time_ns()}"
-    fake, result = judge(JudgeUnavailable("response_format is not supported", rejected=True), verdict(), model=model)
-    assert result.value == 4.0
-    assert fake.asked[1]["response_format"] is None
-    assert "JSON schema" in fake.asked[1]["messages"][0]["content"]
-    again, _ = judge(verdict(), model=model)
-    assert [call["response_format"] for call in again.asked] == [None]
-
-
 def test_rubric_earlier_verdict_on_the_same_input_is_taken_again_without_asking():
     _, first = judge(verdict())
     fake = FakeJudge(verdict())
