@@ -199,9 +199,20 @@ def read_scores(sent: Any) -> list[ImportedScore]:
                 passed if isinstance(passed, bool) else None,
                 read_text(item.get("explanation") or item.get("reason")),
                 read_text(item.get("label")),
-                scale=(min(0.0, value), max(1.0, value)) if not 0 <= value <= 1 else (0.0, 1.0),
+                scale=read_scale(item.get("scale"), value),
                 pass_threshold=None if not isinstance(passed, bool) else 1.0,
                 rater=read_text(item.get("rater")),
             )
         )
     return scores
+
+
+def read_scale(sent: Any, value: float) -> tuple[float, float]:
+    """Return the scale of a score: as sent, else 0 to 1, wide enough for its value."""
+    low, high = 0.0, 1.0
+    if isinstance(sent, list) and len(sent) == 2:
+        low, high = (
+            found if (found := read_number(end)) is not None else start
+            for end, start in zip(sent, (low, high), strict=True)
+        )
+    return min(low, value), max(high, value)
