@@ -42,6 +42,11 @@ class Chart:
     columns: list[str]
     rows: list[list[str]] = field(default_factory=list)
 
+    @property
+    def script_id(self) -> str:
+        """The id of the element that carries the figure."""
+        return f"chart-{self.id}"
+
 
 def token(name: str) -> str:
     return f"token:--{name}"
