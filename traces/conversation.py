@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from traces.conventions.raw import parse_value
 from traces.spans import Message, SpanRecord
 
 Key = tuple[str, str]  # trace id, span id
@@ -37,6 +38,8 @@ class Thread:
     entries: list[dict[str, Any]] = field(default_factory=list)
     held: Counter[Hashable] = field(default_factory=Counter)
     answered: set[str] = field(default_factory=set)  # ids of tool calls that have a result
+    last_input: list[Message] = field(default_factory=list)  # of the model call before, all of it known
+    last_used: Counter[Hashable] = field(default_factory=Counter)  # the held items that it took up
 
 
 def conversation(records: list[SpanRecord]) -> list[dict[str, Any]]:
@@ -154,6 +157,7 @@ class Reader:
         thread.held.update(self.items_of(message))
         if message.get("tool_call_id"):
             thread.answered.add(message["tool_call_id"])
+            thread.held[result_item(message.get("content"))] += 1  # a history may repeat it without its id
         entry = {
             "role": message["role"],
             "content": message.get("content"),
@@ -183,11 +187,16 @@ class Reader:
             return
         thread, agent = self.thread_of(record)
         used: Counter[Hashable] = Counter()
-        for message in record.input_messages:
+        fresh = record.input_messages
+        # most calls repeat the whole input of the one before: its messages are known, and need not be looked at one by one
+        if thread.last_input and fresh[: len(thread.last_input)] == thread.last_input:
+            used, fresh = thread.last_used.copy(), fresh[len(thread.last_input) :]
+        for message in fresh:
             if not self.is_known(thread, message, used):
                 items = self.items_of(message)
                 self.add(thread, message, record, agent)
                 used.update(items)
+        thread.last_input, thread.last_used = record.input_messages, used
         usage = asdict(record.usage)
         is_counted = any(value not in (None, "") for value in usage.values())
         made = {
@@ -282,7 +291,8 @@ def message_items(message: Message) -> Iterator[Hashable]:
     """Give what a message says, item by item. Reasoning counts only where there is nothing else: histories leave it out."""
     content, role = message.get("content"), message["role"]
     if role == "tool" or message.get("tool_call_id"):
-        yield "result", message.get("tool_call_id") or text_of(content)
+        call_id = message.get("tool_call_id")
+        yield ("result", call_id) if call_id else result_item(content)
         return
     said = False
     text = text_of(content).strip()
@@ -299,6 +309,11 @@ def message_items(message: Message) -> Iterator[Hashable]:
                 yield "part", orjson.dumps(part, option=orjson.OPT_SORT_KEYS)
     if not said:
         yield role, ""
+
+
+def result_item(content: Any) -> Hashable:
+    """Return a tool's result as an item that is the same however its JSON was written."""
+    return "result text", orjson.dumps(parse_value(text_of(content)), option=orjson.OPT_SORT_KEYS)
 
 
 def text_of(content: Any) -> str:
