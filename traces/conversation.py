@@ -61,7 +61,7 @@ class Reader:
             records, key=lambda record: (record.start_ns is None, record.start_ns or 0, record.position)
         )
         self.by_key: dict[Key, SpanRecord] = {(record.trace_id, record.span_id): record for record in self.records}
-        self.items: dict[int, list[Hashable]] = {}
+        self.items: dict[int, tuple[Message, list[Hashable]]] = {}
         self.calling_agents = {
             key for record in self.records if record.kind == "llm" and (key := self.agent_key(record))
         }
@@ -138,8 +138,11 @@ class Reader:
         """Return what a message says, as comparable items: each text, tool call and tool result."""
         found = self.items.get(id(message))
         if found is None:
-            found = self.items[id(message)] = list(message_items(message))
-        return found
+            found = self.items[id(message)] = (
+                message,
+                list(message_items(message)),
+            )  # holds it, so that its id stays its own
+        return found[1]
 
     def is_known(self, thread: Thread, message: Message, used: Counter[Hashable]) -> bool:
         """Say whether a thread holds a message already, counting each held item for one message of a call's input only."""

@@ -200,7 +200,7 @@ def test_a_span_that_is_no_object_is_rejected_alone():
     ],
 )
 def test_a_json_body_that_is_no_request_says_what_and_where(body, reason):
-    with pytest.raises(DecodeError, match=".") as caught:
+    with pytest.raises(DecodeError) as caught:
         decode_traces(body, JSON)
     assert reason in str(caught.value)
 
