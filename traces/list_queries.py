@@ -20,6 +20,7 @@ from django.db.models.functions import Cast
 from rapidfuzz import fuzz
 
 from accounts.models import Project
+from providers.registry import is_scripted
 from traces import search
 from traces.filters import TEXT_COLUMNS, filtered
 from traces.histogram import NS, Histogram, bucket_step, draw_histogram, sparkline
@@ -27,7 +28,7 @@ from traces.models import Source, Status, Trace, TraceTerm
 from traces.search import Query
 
 PAGE_SIZE = 50
-CAP = 20_000  # traces that figures and facets look at
+CAP = 10_000  # traces that figures and facets look at
 SORTS = {
     "started": "sort_ns",
     "latency": "duration_ms",
@@ -51,11 +52,6 @@ ROW_FIELDS = (
     "agent_id", "session_id", "environment", "model_names", "missing_root", "span_count", "error_count", "total_tokens",
     "cost_usd", "cost_source", "input_preview", "output_preview",
 )  # fmt: skip
-
-
-def is_scripted(model: str) -> bool:
-    """Say whether a model is one of the scripted ones."""
-    return model.startswith("demo/")
 
 
 # A page ----------------------------------------------------------------------------------------------------------

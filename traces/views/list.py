@@ -125,7 +125,7 @@ def trace_list(request: ProjectRequest) -> HttpResponseBase:
         answer = render(request, "traces/_query_bar.html", context)
         answer["HX-Retarget"], answer["HX-Reswap"], answer["HX-Push-Url"] = "#query-bar", "outerHTML", "false"
         return answer
-    is_changed = bool(added_text.strip()) or drawn is not None
+    is_changed = "add" in request.GET or drawn is not None
     if error is None and is_changed and not request.wants_partial:
         return redirect(address.url())
     answer = show_list(request, query, address, field=field, error=error, now=now)
