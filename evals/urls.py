@@ -2,10 +2,19 @@
 
 from django.urls import path
 
-from evals.views import comparisons, datasets, launch, overview
+from evals import api
+from evals.views import comparisons, datasets, launch, overview, trace_scores
 
 app_name = "evals"
 urlpatterns = [
+    # Programs
+    path("api/comparisons", api.comparison_list, name="api_comparison_list"),
+    path("api/comparisons/<int:pk>", api.comparison_detail, name="api_comparison"),
+    path("api/comparisons/<int:pk>/samples", api.comparison_samples, name="api_comparison_samples"),
+    path("api/scores", api.score_list, name="api_score_list"),
+    # Fragments on pages of the traces room, which owns every address below /traces
+    path("p/<slug:project_slug>/scores", trace_scores.trace_list_scores, name="trace_list_scores"),
+    path("p/<slug:project_slug>/scores/<text:trace_id>", trace_scores.trace_score_fragment, name="trace_scores"),
     # Overview
     path("p/<slug:project_slug>", overview.overview, name="project"),
     path("p/<slug:project_slug>/overview", overview.overview, name="overview"),
