@@ -87,3 +87,33 @@ def test_kombu_sends_and_receives_through_the_folder(tmp_path):
         assert received == [{"n": 1}]
         bound = queue.bind(connection.default_channel)
         assert bound.queue_declare().message_count == 0
+
+
+def test_idle_worker_wakes_within_50_ms(tmp_path):
+    import time
+
+    from celery import Celery
+    from celery.contrib.testing.worker import start_worker
+    from kombu.transport import TRANSPORT_ALIASES
+
+    TRANSPORT_ALIASES.setdefault("folder", "config.embedded_queue:Transport")
+    app = Celery("wake", broker="folder://localhost", set_as_current=False)
+    app.conf.update(
+        broker_transport_options={"folder": str(tmp_path)}, worker_enable_remote_control=False, task_ignore_result=True
+    )
+    delays: list[float] = []
+    woken = threading.Event()
+
+    @app.task(name="wake")
+    def wake(sent: float) -> None:
+        delays.append(time.monotonic() - sent)
+        woken.set()
+
+    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=10):
+        for _ in range(8):
+            woken.clear()
+            wake.delay(time.monotonic())
+            assert woken.wait(10)
+            time.sleep(0.03)
+    assert len(delays) == 8
+    assert sorted(delays)[1] < 0.05  # on a busy machine single ones may be later

@@ -37,7 +37,8 @@ class Command(BaseCommand):
         """Make sure that there is a project, and print the link that makes the first admin where it is needed."""
         services.ensure_project()
         if self.login == "on" and services.needs_setup():
-            self.say("Nobody can sign in yet. This link makes the first admin; it works once, for 24 hours:")
+            self.say("Nobody can sign in yet. This link makes the first admin; it works once, for 24 hours.")
+            self.say("From another machine, put this server's name in the place of 127.0.0.1.")
             self.say(url + reverse("accounts:set_up", args=[services.create_setup_link()]))
 
     def say(self, text: str) -> None:
