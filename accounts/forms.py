@@ -9,8 +9,7 @@ from django.core.exceptions import ValidationError
 from accounts.models import Project, Role, Scope, User
 from accounts.queries import role_choices
 
-
-PASSWORD_HINT = "At least 10 characters, and not a common word."
+HINT = "At least 10 characters, and not a common word."
 
 
 class SignInForm(AuthenticationForm):
@@ -30,7 +29,7 @@ class SetUpForm(SetPasswordMixin, forms.ModelForm):
     """Name and password of the first admin."""
 
     password1, password2 = SetPasswordMixin.create_password_fields(label1="Password", label2="Password again")
-    password1.help_text, password2.help_text = PASSWORD_HINT, ""
+    password1.help_text, password2.help_text = HINT, ""
 
     class Meta:
         model = User
@@ -59,7 +58,7 @@ class PasswordForm(PasswordChangeForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["old_password"].label = "Password now"
-        self.fields["new_password1"].label, self.fields["new_password1"].help_text = "New password", PASSWORD_HINT
+        self.fields["new_password1"].label, self.fields["new_password1"].help_text = "New password", HINT
         self.fields["new_password2"].label, self.fields["new_password2"].help_text = "New password again", ""
 
 
