@@ -16,7 +16,7 @@ from traces.conventions import catalyst, openinference, otel_genai, plain
 from traces.conventions.common import NAMES as SHARED_NAMES
 from traces.conventions.common import fill_error, fill_shared
 from traces.conventions.moved import rebuild_attributes
-from traces.conventions.raw import RawSpan
+from traces.conventions.raw import RawSpan, read_text
 from traces.spans import SpanRecord
 
 CONVENTIONS: tuple[ModuleType, ...] = (openinference, catalyst, otel_genai)
@@ -37,6 +37,7 @@ def normalise(raw: RawSpan) -> SpanRecord:
         events=raw.events,
         links=raw.links,
         origin=raw.origin,
+        release=read_text((raw.origin.get("resource") or {}).get("service.version")),
     )
     speaking = [convention for convention in CONVENTIONS if convention.matches(raw)] or [plain]
     record.convention = speaking[0].NAME

@@ -59,9 +59,8 @@ def fill(raw: RawSpan, record: SpanRecord) -> None:
     if not record.user_id:
         record.user_id = read_text(attributes.get("elevenlabs.user_id"))
     scope = raw.origin.get("scope") or {}
-    if scope.get("version") and (raw.origin.get("resource") or {}).get("service.version") != scope["version"]:
-        return
-    record.release = ""  # the SDK's own version stands in for a release that was not set
+    if scope.get("name", "").startswith(SCOPES) and record.release == scope.get("version"):
+        record.release = ""  # the SDK's own version stands in for a release that was not set
 
 
 def unfold_responses(record: SpanRecord) -> None:

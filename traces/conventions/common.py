@@ -75,7 +75,7 @@ def first_text(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
 
 
 def fill_shared(raw: RawSpan, record: SpanRecord) -> None:
-    """Fill what has one precedence across conventions: model, agent, session, user, task, environment, release."""
+    """Fill what has one precedence across conventions: model, agent, session, user, task, environment, version."""
     attributes = raw.attributes
     resource = raw.origin.get("resource") or {}
     record.model = first_text(attributes, MODEL) or record.model
@@ -87,7 +87,6 @@ def fill_shared(raw: RawSpan, record: SpanRecord) -> None:
     record.task = first_text(attributes, TASK) or record.task
     record.environment = first_text(attributes, ENVIRONMENT) or first_text(resource, ENVIRONMENT)
     record.version = record.version or read_text(attributes.get("gen_ai.agent.version"))
-    record.release = record.release or read_text(resource.get("service.version"))
     metadata = record.metadata
     if metadata:
         record.session_id = record.session_id or first_text(metadata, ("session_id", "thread_id"))
