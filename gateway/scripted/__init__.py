@@ -1,99 +1,125 @@
-"""The scripted models: no model at all, but rules of ours behind the chat-completions interface. Pure and deterministic.
+"""Models that answer by script, for the demo project and for tests: no key, no network, and the same answer every time.
 
-They exist so that the product can be tried, and tested, where no model can be reached. What they say follows from the request and its
-`seed` alone, and every answer carries `"system_fingerprint": "scripted"`.
+They play support agents of a fictional shop, Fernhill Coffee, of differing quality, and a judge. Whatever they say is made up by
+rules; every response carries `"system_fingerprint": "scripted"`, and pages label their names. Prices and latencies are made up too.
 """
 
-import hashlib
 import json
-from collections.abc import Callable
-from random import Random
+import time
 from typing import Any
 
-from gateway.scripted.agents import answer_customer
-from gateway.scripted.judge import answer_as_judge
-from gateway.scripted.reading import Conversation, read_conversation
+from gateway.scripted.agents import AGENTS
+from gateway.scripted.chance import Chance
+from gateway.scripted.judge import judge
+from gateway.scripted.reading import last_user_text, read_situation, text_of
+from gateway.scripted.schema_answers import asked_schema, fill_schema
+from gateway.scripted.tool_use import next_call
 
-CREATED = 1_767_225_600  # a fixed `created` time, so that the same request has the same answer
-FINGERPRINT = "scripted"
+__all__ = ["MODELS", "PRICES", "respond"]
 
-MODELS: dict[str, str] = {
-    "demo/careful": "Scripted: looks at policy and facts, and says what it knows; slow and dear",
-    "demo/brisk": "Scripted: mostly right, now and then skips the policy",
-    "demo/terse": "Scripted: short and cheap, often wrong, claims what it has not done",
-    "demo/judge": "Scripted: marks by the rubric's schema with simple rules",
-    "demo/echo": "Scripted: repeats the last message of the user",
+MODELS = {
+    "demo/careful": "Support agent: correct and complete, polite, a bit long; slow and dear",
+    "demo/brisk": "Support agent: mostly correct, sometimes skips the policy or the date",
+    "demo/terse": "Support agent: very short, often wrong, claims actions; fast and cheap",
+    "demo/judge": "Judge: marks by a rubric with rules of thumb",
+    "demo/echo": "Repeats the last user message",
 }
-# Made up: USD for a million (input, output) tokens, so that cost columns have something to show.
-PRICES: dict[str, tuple[float, float]] = {
+PRICES = {  # USD for a million input and output tokens; fictional
     "demo/careful": (2.5, 10.0),
     "demo/brisk": (0.4, 1.6),
     "demo/terse": (0.1, 0.4),
     "demo/judge": (0.4, 1.6),
     "demo/echo": (0.0, 0.0),
 }
-# Milliseconds that a real answer would take: (before the first token, for each token). Simulated in part by the transport.
-PACE: dict[str, tuple[float, float]] = {
-    "demo/careful": (6.0, 0.05),
-    "demo/brisk": (3.0, 0.03),
-    "demo/terse": (1.5, 0.02),
-    "demo/judge": (1.0, 0.01),
-    "demo/echo": (0.0, 0.0),
+LATENCY_MS = {  # before the first word, and for each output token; fictional
+    "demo/careful": (900.0, 16.0),
+    "demo/brisk": (420.0, 8.0),
+    "demo/terse": (230.0, 5.0),
+    "demo/judge": (600.0, 7.0),
+    "demo/echo": (20.0, 0.0),
 }
-
-
-class UnknownScript(ValueError):
-    """There is no scripted model of this name."""
+DELAY_SHARE = 0.005  # of the made-up latency, a model really takes
 
 
 def respond(body: dict[str, Any]) -> dict[str, Any]:
-    """Answer a chat-completions request, as an OpenAI response. The body must have been checked. Raises UnknownScript."""
-    model = body["model"]
-    if model not in MODELS:
-        raise UnknownScript(f'There is no scripted model "{model}"; there are {", ".join(MODELS)}.')
-    conversation = read_conversation(body)
-    choices = [answer(model, conversation, body, index) for index in range(int(body.get("n") or 1))]
-    given = sum(count_tokens(json.dumps(message, ensure_ascii=False)) for message in body["messages"])
-    given += count_tokens(json.dumps(body["tools"])) if body.get("tools") else 0
-    written = sum(count_tokens(json.dumps(choice["message"], ensure_ascii=False)) for choice in choices)
-    digest = hashlib.sha256(
-        json.dumps([model, body["messages"], body.get("seed")], sort_keys=True, default=str).encode()
-    ).hexdigest()
+    """Return the chat completion for a request body that `gateway.completions.read_request` has let through.
+
+    The same model, messages and seed give the same choices. `seed` (a trial's number, for example) makes answers differ.
+    """
+    model, messages = body["model"], body["messages"]
+    chance = Chance(model, messages, body.get("seed"))
+    draws = [chance, *(Chance(model, messages, [body.get("seed"), index]) for index in range(1, body.get("n") or 1))]
+    choices = [one_choice(body, index, drawn) for index, drawn in enumerate(draws)]
+    given = count_tokens("\n".join(text_of(message) for message in messages)) + 4 * len(messages)
+    given += count_tokens(str(body["tools"])) if body.get("tools") else 0
+    written = sum(output_tokens(choice["message"]) for choice in choices)
+    first_ms, token_ms = LATENCY_MS[model]
     return {
-        "id": f"chatcmpl-{digest[:29]}",
+        "id": f"chatcmpl-{chance.digits('id', 24)}",
         "object": "chat.completion",
-        "created": CREATED,
+        "created": int(time.time()),
         "model": model,
+        "system_fingerprint": "scripted",
         "choices": choices,
-        "usage": {"prompt_tokens": given, "completion_tokens": written, "total_tokens": given + written},
-        "system_fingerprint": FINGERPRINT,
+        "usage": {
+            "prompt_tokens": given,
+            "completion_tokens": written,
+            "total_tokens": given + written,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        },
+        "scripted_latency_ms": round((first_ms + token_ms * written) * (0.75 + 0.6 * chance.trial("latency")), 1),
     }
 
 
-def answer(model: str, conversation: Conversation, body: dict[str, Any], index: int) -> dict[str, Any]:
-    """Return one choice of the response, cut at the asked number of tokens."""
-    seed = json.dumps([model, conversation.digest, body.get("seed"), index])
-    rng = Random(hashlib.sha256(seed.encode()).hexdigest())
-    speak: Callable[[Conversation, dict[str, Any], Random], dict[str, Any]] = {
-        "demo/judge": lambda read, asked, draw: {"role": "assistant", "content": answer_as_judge(read, asked, draw)},
-        "demo/echo": lambda read, asked, draw: {"role": "assistant", "content": read.last_user},
-    }.get(model, lambda read, asked, draw: answer_customer(model, read, draw))
-    message = speak(conversation, body, rng)
-    finish = "tool_calls" if message.get("tool_calls") else "stop"
+def one_choice(body: dict[str, Any], index: int, chance: Chance) -> dict[str, Any]:
+    """Return one choice: a tool call or a text, cut where a limit or a stop text says so."""
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    call = tool_call(body, chance)
+    if call is not None:
+        message["tool_calls"] = [call]
+        return {"index": index, "message": message, "logprobs": None, "finish_reason": "tool_calls"}
+    text, finish_reason = cut(answer_text(body, chance), body)
+    message["content"] = text
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
+
+
+def tool_call(body: dict[str, Any], chance: Chance) -> dict[str, Any] | None:
+    if body["model"] not in AGENTS or not body.get("tools") or body.get("tool_choice") == "none":
+        return None
+    return next_call(body["model"], read_situation(body["messages"]), body["tools"], chance)
+
+
+def answer_text(body: dict[str, Any], chance: Chance) -> str:
+    """Return what the model says."""
+    model, messages = body["model"], body["messages"]
+    if model == "demo/echo":
+        return last_user_text(messages)
+    if model == "demo/judge":
+        return judge(body, chance)
+    said = AGENTS[model](read_situation(messages), chance)
+    schema = asked_schema(body)
+    if schema is None:
+        return said
+    return json.dumps(fill_schema(schema, "answer", text=said, quality=chance.trial), ensure_ascii=False)
+
+
+def cut(text: str, body: dict[str, Any]) -> tuple[str, str]:
+    """Apply `stop` and the limit of tokens; returns the text and the finish reason."""
+    stops = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or []
+    ends = [place for place in (text.find(stop) for stop in stops if stop) if place >= 0]
+    text = text[: min(ends)] if ends else text
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    text = message.get("content")
-    if limit and text and count_tokens(text) > limit:
-        message = message | {"content": text[: limit * 4]}
-        finish = "length"
-    return {"index": index, "message": message | {"refusal": None}, "finish_reason": finish, "logprobs": None}
+    if limit and count_tokens(text) > limit:
+        return text[: limit * 4], "length"
+    return text, "stop"
 
 
 def count_tokens(text: str) -> int:
-    """Estimate tokens: four characters each, at least one."""
-    return max(1, (len(text) + 3) // 4)
+    """Return about how many tokens a text has: one for four characters."""
+    return (len(text) + 3) // 4
 
 
-def pace_ms(response: dict[str, Any]) -> float:
-    """Return how long the answer should take, in milliseconds."""
-    first, each = PACE.get(response["model"], (0.0, 0.0))
-    return first + each * float(response["usage"]["completion_tokens"])
+def output_tokens(message: dict[str, Any]) -> int:
+    calls = message.get("tool_calls") or []
+    return count_tokens(message["content"] or "") + sum(count_tokens(str(call["function"])) + 4 for call in calls)
