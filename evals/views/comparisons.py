@@ -12,7 +12,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from accounts.access import ProjectRequest, project_page
 from accounts.models import Role
-from evals import queries, services, tasks
+from evals import exports, queries, services, tasks
 from evals.models import Comparison
 from evals.overview_words import count
 from evals.queries import comparison_pages, dataset_pages
@@ -67,7 +67,13 @@ def chart_context(report: ComparisonReport, grader: GraderHead | None) -> dict[s
     """Return the plots; those against cost and against latency share a panel."""
     found = comparison_pages.charts(report, grader) if grader else []
     by_id = {chart.id: chart for chart in found}
-    return {"charts": found, "has_cost_chart": "against-cost" in by_id, "latency_chart": by_id.get("against-latency")}
+    shares = {"against-cost", "against-latency"} <= set(by_id)
+    return {
+        "charts": found,
+        "has_cost_chart": "against-cost" in by_id,
+        "latency_chart": by_id.get("against-latency"),
+        "panel_count": len(found) - shares,
+    }
 
 
 def progress(request: ProjectRequest, found: Comparison) -> HttpResponse:
@@ -249,18 +255,14 @@ def resume(found: Comparison, ceiling: str) -> str:
 @project_page()
 def comparison_csv(request: ProjectRequest, pk: int) -> StreamingHttpResponse:
     """Stream every sample with its scores as CSV."""
-    from evals import exports
-
-    return as_file(find_comparison(request, pk), exports.csv_lines, "csv", "text/csv")
+    return as_file(find_comparison(request, pk), exports.export_csv, "csv", "text/csv")
 
 
 @require_GET
 @project_page()
 def comparison_jsonl(request: ProjectRequest, pk: int) -> StreamingHttpResponse:
     """Stream every sample with its scores as JSONL."""
-    from evals import exports
-
-    return as_file(find_comparison(request, pk), exports.jsonl_lines, "jsonl", "application/x-ndjson")
+    return as_file(find_comparison(request, pk), exports.export_jsonl, "jsonl", "application/x-ndjson")
 
 
 def as_file(found: Comparison, lines: Any, ending: str, kind: str) -> StreamingHttpResponse:

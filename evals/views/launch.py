@@ -95,7 +95,8 @@ class Launch:
         """Return the estimate, or None while dataset or trials make no sense yet."""
         revision = self.form.revisions.get(whole(self.form["revision"].value()) or 0)
         trials = whole(self.form["trials"].value())
-        if revision is None or trials is None or not 1 <= trials <= 100:
+        unnamed = any(row.get("kind") == "model" and not str(row.get("model") or "").strip() for row in candidates)
+        if revision is None or trials is None or not 1 <= trials <= 100 or unnamed:
             return None
         versions = {version.pk: version for version in self.versions}
         judges = [
