@@ -1,0 +1,231 @@
+import time
+
+from tests.factories import make_span
+from traces.conversation import conversation
+from traces.spans import Usage
+from traces.steps import steps
+
+TRACE = "ab" * 16
+
+
+def span(number, parent=0, *, kind="llm", **overrides):
+    start = 1_780_000_000_000_000_000 + number * 1_000_000_000
+    values = {"start_ns": start, "end_ns": start + 500_000_000, "parent_span_id": sid(parent) if parent else ""}
+    return make_span(
+        **{"trace_id": TRACE, "span_id": sid(number), "kind": kind, "name": f"span {number}", **values, **overrides}
+    )
+
+
+def sid(number):
+    return f"{number:016x}"
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def says(text, *calls):
+    message = {"role": "assistant", "content": text}
+    if calls:
+        message["tool_calls"] = [{"id": key, "name": name, "arguments": arguments} for key, name, arguments in calls]
+    return message
+
+
+def result(call_id, text):
+    return {"role": "tool", "content": text, "tool_call_id": call_id}
+
+
+def tool(number, parent, name, arguments, output, *, call_id=None, **overrides):
+    found = {"name": name, "call_id": call_id, "arguments": arguments, "result": output}
+    return span(number, parent, kind="tool", tool=found, **overrides)
+
+
+def lines(entries):
+    return [(entry["role"], entry["content"] or [call["name"] for call in entry["tool_calls"]]) for entry in entries]
+
+
+def test_each_turn_adds_only_what_is_new():
+    first, second = [user("a"), says("b")], [user("a"), says("b"), user("c"), says("d")]
+    records = [
+        span(1, kind="agent"),
+        span(2, 1, input_messages=first[:1], output_messages=first[1:]),
+        span(3, 1, input_messages=second[:3], output_messages=second[3:]),
+    ]
+    assert lines(conversation(records)) == [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+
+
+def test_the_same_words_said_twice_stay_twice():
+    thread = [user("yes"), says("Sure?"), user("yes"), says("Done.")]
+    records = [
+        span(1, input_messages=thread[:1], output_messages=thread[1:2]),
+        span(2, input_messages=thread[:3], output_messages=thread[3:]),
+    ]
+    assert [entry["content"] for entry in conversation(records)] == ["yes", "Sure?", "yes", "Done."]
+
+
+def test_a_history_in_another_grouping_is_the_same_history():
+    calls = [("a", "f", {}), ("b", "g", {})]
+    grouped = [user("x"), says("", *calls), result("a", "1"), result("b", "2")]
+    apart = [user("x"), says(None, calls[0]), says(None, calls[1]), result("b", "2"), result("a", "1")]
+    records = [
+        span(1, input_messages=grouped[:1], output_messages=grouped[1:2]),
+        span(2, input_messages=apart, output_messages=[says("done")]),
+    ]
+    assert [entry["role"] for entry in conversation(records)] == ["user", "assistant", "tool", "tool", "assistant"]
+
+
+def test_a_calls_model_duration_and_usage_stand_at_its_answer():
+    [_, answer] = conversation(
+        [span(1, input_messages=[user("a")], output_messages=[says("b")], model="m", usage=Usage(input_tokens=3))]
+    )
+    assert (answer["model"], answer["duration_ms"], answer["usage"]["input_tokens"]) == ("m", 500.0, 3)
+    assert answer["span_id"] == sid(1)
+
+
+def test_results_come_from_tool_spans_where_the_messages_lack_them():
+    records = [
+        span(1, kind="agent", output="Done."),
+        span(2, 1, input_messages=[user("a")], output_messages=[says(None, ("c1", "f", {"n": 1}))]),
+        tool(3, 1, "f", {"n": 1}, {"ok": True}),
+    ]
+    entries = conversation(records)
+    assert lines(entries) == [("user", "a"), ("assistant", ["f"]), ("tool", '{"ok":true}'), ("assistant", "Done.")]
+    assert (entries[2]["tool_call_id"], entries[2]["span_id"]) == ("c1", sid(3))
+
+
+def test_parallel_calls_of_one_tool_get_their_own_results_without_ids():
+    calls = [("c1", "f", {"n": 1}), ("c2", "f", {"n": 2})]
+    records = [
+        span(1, input_messages=[user("a")], output_messages=[says(None, *calls)]),
+        tool(2, 0, "f", {"n": 2}, "two"),
+        tool(3, 0, "f", {"n": 1}, "one"),
+    ]
+    found = {entry["tool_call_id"]: entry["content"] for entry in conversation(records) if entry["role"] == "tool"}
+    assert found == {"c1": "one", "c2": "two"}
+
+
+def test_a_run_without_any_message_is_told_by_its_spans():
+    records = [
+        span(1, kind="agent", input={"question": "Where is it?", "depth": 3}, output="Here."),
+        tool(2, 1, "find", {"id": 7}, "shelf 4", status="ok"),
+        tool(3, 1, "find", {"id": 8}, None, status="error", error_message="gone"),
+    ]
+    entries = conversation(records)
+    assert [entry["role"] for entry in entries] == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert entries[0]["content"] == "Where is it?"
+    assert (entries[4]["is_error"], entries[4]["content"]) == (True, "gone")
+    assert [step["type"] for step in steps(records)] == [
+        "message",
+        "tool_call",
+        "tool_result",
+        "tool_call",
+        "tool_result",
+        "message",
+    ]
+
+
+def test_a_sub_agents_words_are_marked_and_do_not_mix_with_the_main_thread():
+    records = [
+        span(1, kind="agent", agent_name="main"),
+        span(2, 1, input_messages=[user("a")], output_messages=[says(None, ("c", "ask_expert", {}))]),
+        span(
+            3, 1, kind="tool", tool={"name": "ask_expert", "call_id": "c", "arguments": {}, "result": "42"}, end_ns=None
+        ),
+        span(4, 3, kind="agent", agent_name="expert"),
+        span(5, 4, input_messages=[user("a")], output_messages=[says("42")]),
+        span(
+            6,
+            1,
+            input_messages=[user("a"), says(None, ("c", "ask_expert", {})), result("c", "42")],
+            output_messages=[says("It is 42.")],
+        ),
+    ]
+    entries = conversation(records)
+    main = [entry for entry in entries if not entry["is_sub_agent"]]
+    assert lines(main) == [("user", "a"), ("assistant", ["ask_expert"]), ("tool", "42"), ("assistant", "It is 42.")]
+    assert {entry["agent_name"] for entry in entries if entry["is_sub_agent"]} == {"expert"}
+    assert lines([entry for entry in entries if entry["is_sub_agent"]]) == [("user", "a"), ("assistant", "42")]
+
+
+def test_an_agent_inside_a_workflow_is_the_main_thread():
+    records = [
+        span(1, kind="agent", name="workflow"),
+        span(2, 1, kind="chain"),
+        span(3, 2, kind="agent", agent_name="triage"),
+        span(4, 3, input_messages=[user("a")], output_messages=[says("b")]),
+    ]
+    assert not any(entry["is_sub_agent"] for entry in conversation(records))
+
+
+def test_a_call_seen_by_two_instrumentations_is_told_once():
+    both = {"input_messages": [user("a")], "output_messages": [says("b")]}
+    assert lines(conversation([span(1, **both), span(2, 1, **both)])) == [("user", "a"), ("assistant", "b")]
+
+
+def test_a_failed_call_is_an_entry_with_its_error():
+    [_, failed] = conversation([span(1, input_messages=[user("a")], status="error", error_message="no such model")])
+    assert (failed["role"], failed["content"], failed["is_error"], failed["error"]) == (
+        "assistant",
+        None,
+        True,
+        "no such model",
+    )
+
+
+def test_a_failed_agents_output_is_not_invented():
+    records = [
+        span(1, kind="agent", input="a", status="error"),
+        span(2, 1, input_messages=[user("a")], output_messages=[says("b")]),
+    ]
+    assert lines(conversation(records)) == [("user", "a"), ("assistant", "b")]
+
+
+def test_a_session_of_traces_is_one_thread():
+    other = "cd" * 16
+    records = [
+        span(1, input_messages=[user("a")], output_messages=[says("b")]),
+        span(2, input_messages=[user("a"), says("b"), user("c")], output_messages=[says("d")], trace_id=other),
+    ]
+    entries = conversation(records)
+    assert [entry["content"] for entry in entries] == ["a", "b", "c", "d"]
+    assert [entry["trace_id"] for entry in entries] == [TRACE, TRACE, other, other]
+
+
+def test_spans_in_a_circle_and_without_times_are_read_in_their_order():
+    records = [
+        span(1, 2, start_ns=None, end_ns=None, position=2, input_messages=[user("b")]),
+        span(2, 1, start_ns=None, end_ns=None, position=1, input_messages=[user("a")]),
+    ]
+    assert [entry["content"] for entry in conversation(records)] == ["a", "b"]
+
+
+def test_reasoning_is_a_step_of_its_own_and_a_history_without_it_is_known():
+    thought = {
+        "role": "assistant",
+        "content": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "b"}],
+    }
+    records = [
+        span(1, input_messages=[user("a")], output_messages=[thought]),
+        span(2, input_messages=[user("a"), says("b"), user("c")], output_messages=[says("d")]),
+    ]
+    found = [(step["type"], step["content"]) for step in steps(records)]
+    assert found == [("message", "a"), ("reasoning", "Hm."), ("message", "b"), ("message", "c"), ("message", "d")]
+
+
+def test_an_embedding_alone_is_no_conversation():
+    assert conversation([span(1, kind="embedding", input="x", output=[1])]) == []
+
+
+def test_no_spans_are_no_conversation():
+    assert conversation([]) == []
+
+
+def test_200_turns_are_read_within_a_second():
+    thread, records = [], []
+    for number in range(200):
+        thread.append(user(f"question {number}"))
+        records.append(span(number + 1, input_messages=list(thread), output_messages=[says(f"answer {number}")]))
+        thread.append(records[-1].output_messages[0])
+    started = time.monotonic()
+    assert len(conversation(records)) == 400
+    assert time.monotonic() - started < 1
