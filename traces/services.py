@@ -593,4 +593,7 @@ def flags(node: UsageNode) -> tuple[bool, bool]:
 
 def stored_facts(record: SpanRecord) -> Facts:
     """Return what a stored span says about its trace."""
-    return summary.read_facts(record, cost_usd=record.usage.cost_usd, cost_source=record.usage.cost_source)
+    usage = record.usage
+    return summary.read_facts(
+        record, UsageRow([getattr(usage, name) for name in TOKENS], usage.cost_usd, usage.cost_source)
+    )

@@ -20,7 +20,7 @@ from traces.storable import (
     short_digest,
     token_count,
 )
-from traces.summary import TOKENS, Facts, read_facts
+from traces.summary import TOKENS, Facts, UsageRow, read_facts
 
 MAX_ID = 128
 TEXT_SIZES = {
@@ -143,8 +143,11 @@ def encode_span(record: SpanRecord, bodies: Bodies, price_usd: PriceUsd) -> Stor
         sent = getattr(record, name)
         if name == "status_message":
             text = clean_text(first_line(record.error_message or sent), size)
+        elif sent:
+            text = clean_text(sent, size)
         else:
-            text = clean_text(sent, size) if sent else ""
+            texts.append("")
+            continue
         texts.append(text)
         if text != sent:
             payload[name] = sent
@@ -195,7 +198,7 @@ def encode_span(record: SpanRecord, bodies: Bodies, price_usd: PriceUsd) -> Stor
         origin or b"-",
     )
     columns.append(digest)
-    facts = read_facts(record, cost_usd=cost, cost_source=source)
+    facts = read_facts(record, UsageRow(tokens, cost, source))
     facts.kind, facts.status = kind, status
     return StoredSpan(
         record.trace_id,

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from traces.spans import Message, SpanRecord
-from traces.storable import MAX_INTEGER, amount_usd, clean_json, clean_text, json_bytes, token_count
+from traces.storable import MAX_INTEGER, amount_usd, clean_json, clean_text, json_bytes
 
 Rank = list[Any]
 SIZE = 200  # characters of most text columns
@@ -24,9 +24,11 @@ PREVIEW = 500
 KIND_ORDER = {"agent": 0, "chain": 1, "llm": 3, "embedding": 3, "tool": 3}
 TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 TEXTS = ("session_id", "user_id", "task", "environment", "release", "version", "workflow_name")
+NO_TOKENS: list[int | None] = [None] * len(TOKENS)
 MAX_LISTED = {"metadata": 200, "tags": 100, "models": 50, "sessions": 50}
 MAX_VALUE = 1000  # characters of a metadata value that the summary keeps; the span keeps all
 ANSWERING = ("agent", "llm", "chain")
+NOTHING = ("", "")
 
 
 # What one span adds ----------------------------------------------------------------------------------------------
@@ -41,7 +43,7 @@ class UsageRow:
     cost_source: str
 
     def __bool__(self) -> bool:
-        return self.cost_usd is not None or any(count is not None for count in self.tokens)
+        return self.cost_usd is not None or self.tokens != NO_TOKENS
 
 
 @dataclass(slots=True)
@@ -72,13 +74,13 @@ class Facts:
         return self.kind == "llm" and bool(self.usage)
 
 
-def read_facts(record: SpanRecord, *, cost_usd: float | None, cost_source: str) -> Facts:
-    """Return what a span says about its trace."""
+def read_facts(record: SpanRecord, usage: UsageRow) -> Facts:
+    """Return what a span says about its trace. `usage` is the record's, as it is stored."""
     parent = record.parent_span_id
-    model = clean_text(record.model, SIZE)
+    model = clean_text(record.model, SIZE) if record.model else ""
     texts = {name: clean_text(text, SIZE) for name in TEXTS if (text := getattr(record, name))}
-    metadata = {clean_text(str(key), 100): short_value(value) for key, value in record.metadata.items()}
-    tags = [clean_text(str(tag), SIZE) for tag in record.tags if tag not in ("", None)]
+    metadata = record.metadata and {clean_text(str(key), 100): short_value(one) for key, one in record.metadata.items()}
+    tags = record.tags and [clean_text(str(tag), SIZE) for tag in record.tags if tag not in ("", None)]
     terms = {("tag", tag) for tag in tags}
     for key, value in metadata.items():
         if isinstance(value, str | int | float) and value != "":
@@ -107,10 +109,18 @@ def read_facts(record: SpanRecord, *, cost_usd: float | None, cost_source: str) 
         status=record.status,
         start_ns=record.start_ns,
         end_ns=record.end_ns,
-        usage=UsageRow([token_count(getattr(record.usage, name)) for name in TOKENS], cost_usd, cost_source),
+        usage=usage,
         texts=texts,
-        agent=(clean_text(record.agent_id, SIZE), clean_text(record.agent_name, SIZE)),
-        prompt=(clean_text(str(prompt.get("name") or ""), SIZE), clean_text(str(prompt.get("version") or ""), SIZE)),
+        agent=(
+            (clean_text(record.agent_id, SIZE), clean_text(record.agent_name, SIZE))
+            if record.agent_id or record.agent_name
+            else NOTHING
+        ),
+        prompt=(
+            (clean_text(str(prompt.get("name") or ""), SIZE), clean_text(str(prompt.get("version") or ""), SIZE))
+            if prompt
+            else NOTHING
+        ),
         metadata=metadata,
         tags=tags,
         model=model if record.kind in ("llm", "embedding", "reranker") else "",
