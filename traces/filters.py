@@ -69,7 +69,7 @@ class Glob(Lookup):
     lookup_name = "glob"
     prepare_rhs = False
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
         left, params = self.process_lhs(compiler, connection)
         parts = str(self.rhs).split("*")
         if connection.vendor == "sqlite":
