@@ -35,8 +35,8 @@ QUICK_DEATHS = 4  # so many deaths of one child within QUICK_S stop the whole
 QUICK_S = 60.0
 
 
-class StopAsked(Exception):
-    """SIGTERM or Ctrl-C came while the server was being prepared."""
+class StopAsked(BaseException):
+    """SIGTERM or Ctrl-C came while the server was being prepared. No `except Exception` on the way may swallow it."""
 
 
 # Children end with their parent ----------------------------------------------------------------------------------

@@ -200,3 +200,15 @@ def test_child_that_keeps_dying_stops_the_whole():
     with pytest.raises(CommandError, match="ended 4 times within a minute"):
         keep_alive(child, said)
     assert said[0] == "The worker ended with code 3; starting it again in 1 s."
+
+
+def test_stop_signal_interrupts_the_preparation_whatever_it_catches():
+    def prepare() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except Exception:  # as Django does around each request
+            pytest.fail("the stop was swallowed")
+
+    with pytest.raises(processes.StopAsked):
+        processes.prepare_or_stop(prepare)
