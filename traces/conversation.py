@@ -14,6 +14,7 @@ import orjson
 from traces.conventions.raw import parse_value
 from traces.spans import Message, SpanRecord
 
+MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name")
 Key = tuple[str, str]  # trace id, span id
 TEXT_KEYS = (
     "question",
@@ -46,7 +47,7 @@ def conversation(records: list[SpanRecord]) -> list[dict[str, Any]]:
     """Return the messages of one or more traces in order, none repeated.
 
     Each is a message of the read API (`role`, `content`, `tool_calls`, `tool_call_id`) with `span_id` and `trace_id` of the span
-    that produced it, `start_ns` (integer or None), `duration_ms`, `model` and `usage` of the call where one made it,
+    that produced it, `start_ns` (decimal text or None, as in the read API), `duration_ms`, `model` and `usage` of the call where one made it,
     `agent_name`, `is_sub_agent` (said by an agent that another one called), on tool results `name`, and `is_error` with `error` where
     a call or a tool failed: a model call that failed without an answer is an assistant's entry without content.
     """
@@ -169,7 +170,7 @@ class Reader:
             "name": message.get("name"),
             "span_id": record.span_id,
             "trace_id": record.trace_id,
-            "start_ns": record.start_ns,
+            "start_ns": None if record.start_ns is None else str(record.start_ns),
             "duration_ms": None,
             "model": None,
             "usage": None,
@@ -288,6 +289,11 @@ class Reader:
             for message in spoken(record.output_messages, record.output, "assistant"):
                 if all(thread.held[item] == 0 for item in self.items_of(message)):
                     self.add(thread, message, record, None, duration_ms=duration_ms(record))
+
+
+def plain_message(entry: dict[str, Any]) -> Message:
+    """Return the message of an entry alone, without the span, the call and the agent that it came from."""
+    return {name: entry[name] for name in MESSAGE_KEYS if entry.get(name) or name in ("role", "content")}
 
 
 def message_items(message: Message) -> Iterator[Hashable]:

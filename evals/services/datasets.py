@@ -16,7 +16,7 @@ from evals.graders.base import digest_of
 from evals.item_lines import MAX_BUCKET, MAX_KEY, check_values
 from evals.models import Dataset, DatasetRevision, Item
 from evals.queries.datasets import revision_items
-from traces.conversation import conversation
+from traces.conversation import conversation, plain_message
 from traces.models import Trace
 
 BATCH = 500
@@ -210,7 +210,7 @@ def content_of_trace(trace: Trace) -> dict[str, Any] | None:
     answer = next((place for place in reversed(range(cut)) if is_answer(thread[place])), None)
     before = thread[: answer if answer is not None else cut]
     turn = next((place for place in reversed(range(len(before))) if before[place].get("role") == "user"), None)
-    messages = [without_span(message) for message in before[: turn + 1]] if turn is not None else []
+    messages = [plain_message(message) for message in before[: turn + 1]] if turn is not None else []
     root = next((record for record in records if not record.parent_span_id), None)
     input_text = last_text(messages, "user") or plain_text(root.input if root else None) or trace.input_preview
     if not input_text:
@@ -242,10 +242,6 @@ def is_answer(message: dict[str, Any]) -> bool:
         and bool(plain_text(message.get("content")))
         and not message.get("tool_calls")
     )
-
-
-def without_span(message: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in message.items() if name != "span_id"}
 
 
 def export_items(revision: DatasetRevision) -> Iterable[dict[str, Any]]:
