@@ -46,10 +46,11 @@ class Thread:
 def conversation(records: list[SpanRecord]) -> list[dict[str, Any]]:
     """Return the messages of one or more traces in order, none repeated.
 
-    Each is a message of the read API (`role`, `content`, `tool_calls`, `tool_call_id`) with `span_id` and `trace_id` of the span
-    that produced it, `start_ns` (decimal text or None, as in the read API), `duration_ms`, `model` and `usage` of the call where one made it,
-    `agent_name`, `is_sub_agent` (said by an agent that another one called), on tool results `name`, and `is_error` with `error` where
-    a call or a tool failed: a model call that failed without an answer is an assistant's entry without content.
+    Each is a message of the read API (`role`, `content`, `tool_calls`, `tool_call_id`) with `span_id` and `trace_id` of the
+    span that produced it, `start_ns` (decimal text or None, as in the read API), `duration_ms`, `model` and `usage` of the call
+    where one made it, `agent_name`, `is_sub_agent` (said by an agent that another one called), on tool results `name`, and
+    `is_error` with `error` where a call or a tool failed: a model call that failed without an answer is an assistant's entry
+    without content.
     """
     return Reader(records).read()
 

@@ -8,7 +8,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 from django.utils.text import slugify
-from traces.queries import span_records
 
 from accounts.models import Project, User
 from evals.chat import last_text, plain_text, storable
@@ -18,6 +17,7 @@ from evals.models import Dataset, DatasetRevision, Item
 from evals.queries.datasets import revision_items
 from traces.conversation import conversation, plain_message
 from traces.models import Trace
+from traces.queries import span_records
 
 BATCH = 500
 
