@@ -1,5 +1,6 @@
 """Places in a span's record, as JSON pointers (RFC 6901): `/tool/arguments/order_id`. Pure."""
 
+from dataclasses import fields
 from typing import Any
 
 import orjson
@@ -7,6 +8,7 @@ import orjson
 from traces.conventions import rebuild_attributes
 from traces.spans import SpanRecord
 
+FIELDS = {field.name: field.name for field in fields(SpanRecord)}
 JSON_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -28,7 +30,7 @@ def read_place(record: SpanRecord, pointer: str) -> Any:
     for key in keys:
         try:
             if isinstance(value, SpanRecord):
-                value = rebuild_attributes(record) if key == "attributes" else getattr(record, key)
+                value = rebuild_attributes(record) if key == "attributes" else getattr(record, FIELDS[key])
             else:
                 value = parse_text(value)  # JSON in a text is shown as a tree, so its places have addresses too
                 value = value[int(key)] if isinstance(value, list) else value[key]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+LAST_TICK = 91  # percent: a label further right would run into the column beside the lane
 MODEL_KINDS = {"llm", "embedding"}
 WORK_KINDS = {  # kind -> the word under which the slowest path counts it
     "llm": "model calls",
@@ -345,16 +346,17 @@ def place_bar(start: float | None, length: float | None, window: Window) -> Bar 
         return None
     left, right = max(start, window.start), min(end, window.end)
     scale = 100 / window.length
+    slack = max(window.total * 1e-6, 2e-6)  # of rounding
     return Bar(
         (left - window.start) * scale,
         (right - left) * scale,
-        start < window.start,
-        end > window.end or length is None,
+        start < window.start - slack,
+        end > window.end + slack or length is None,
     )
 
 
 def ticks(window: Window, *, wanted: int = 5) -> list[tuple[float, str]]:
-    """Return the round times in the window: (percent, label). At most about `wanted`; none in an empty window."""
+    """Return the round times in the window: (percent, label). None in an empty window; at its very end a line without label."""
     if window.length <= 0:
         return []
     raw = window.length / wanted
@@ -363,7 +365,8 @@ def ticks(window: Window, *, wanted: int = 5) -> list[tuple[float, str]]:
     first = math.ceil(window.start / step - 1e-9)
     last = math.floor(window.end / step + 1e-9)
     places = [number * step for number in range(first, last + 1)]
-    return [((at - window.start) / window.length * 100, tick_label(at, step)) for at in places]
+    lefts = [(at - window.start) / window.length * 100 for at in places]
+    return [(left, tick_label(at, step) if left <= LAST_TICK else "") for left, at in zip(lefts, places, strict=True)]
 
 
 def tick_label(seconds: float, step: float) -> str:

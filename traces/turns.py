@@ -236,6 +236,8 @@ def measure(turn: Turn, by_key: dict[tuple[str, str], SpanRecord]) -> None:
     keys |= {call.key for call in turn_calls(turn.blocks)}
     found = [by_key[key] for key in keys if key in by_key]
     timed = [record for record in found if record.kind != "agent"] or found  # an agent's span lasts for many turns
+    if all(block.role == "system" for block in turn.blocks):
+        return  # the call that it came with belongs to the turn that follows
     starts = [record.start_ns for record in timed if record.start_ns is not None]
     ends = [record.end_ns for record in timed if record.end_ns is not None]
     if starts:

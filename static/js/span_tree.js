@@ -7,6 +7,7 @@ import { VirtualList } from "./virtual_list.js";
 const ROW = 30; // px, as `.wf__row`
 const HEAD = 34; // px of the sticky head above the rows
 const MAX_INDENT = 12; // as in the server's rows
+const LAST_TICK = 91; // percent: a label further right would run into the column beside it
 const NONE = "–";
 
 const section = document.querySelector("[data-span-tree]");
@@ -41,6 +42,7 @@ export function duration(ms) {
 const whole = new Intl.NumberFormat("en-US");
 const count = (number) => (number === null ? NONE : whole.format(number));
 const money = (usd) => (usd === null ? NONE : `$${usd.toFixed(4)}`);
+const share = (part, total) => (!total ? NONE : part > 0 && part < total * 0.005 ? "<1%" : `${Math.round((part / total) * 100)}%`);
 const seconds = (value) => `${Number(value.toFixed(value < 10 ? 2 : 1))}`;
 
 class SpanTree {
@@ -67,7 +69,7 @@ class SpanTree {
     const address = new URLSearchParams(location.search);
     this.only = address.get("only") || "";
     this.find = address.get("find") || "";
-    this.selected = this.indexOf.get(address.get("span")) ?? -1;
+    this.selected = this.indexOf.get(address.get("span") || section.dataset.chosen) ?? -1;
     if (this.selected >= 0 && cols.kind[this.selected] === this.missing) this.selected = -1;
     this.cursor = this.selected;
     this.from = 0;
@@ -93,11 +95,12 @@ class SpanTree {
     for (const link of section.querySelectorAll("[data-page]")) link.remove();
     for (const control of document.querySelectorAll("[data-fold], [data-measure], [data-fold-all]")) control.hidden = false;
     this.listen();
+    this.findInside();
     this.applyFilter(true);
     this.drawWindow();
     if (this.selected >= 0) {
       this.open(this.selected);
-      this.list.reveal(this.place[this.selected], { middle: true, head: HEAD });
+      if (this.place[this.selected] >= 0) this.list.reveal(this.place[this.selected], { middle: true, head: HEAD });
     }
     section.dataset.ready = "true";
   }
@@ -165,8 +168,8 @@ class SpanTree {
     const shown = [];
     this.place.fill(-1);
     for (let row = 0; row < this.n; ) {
-      if (this.matches && !this.matches[row]) {
-        row += this.size[row] + 1; // nothing under it matches either
+      if ((this.matches && !this.matches[row]) || (this.inside && !this.inside[row])) {
+        row += this.size[row] + 1; // nothing under it is to be shown either
         continue;
       }
       this.place[row] = shown.length;
@@ -235,8 +238,9 @@ class SpanTree {
     if (bar.hidden) return;
     const left = ((Math.max(at, this.from) - this.from) / span) * 100;
     const right = ((Math.min(end, this.to) - this.from) / span) * 100;
+    const slack = Math.max(this.total * 1e-6, 2e-6); // of rounding
     const look = error[row] ? " bar--err" : kind[row] === this.agent && this.size[row] ? " bar--agent" : "";
-    bar.className = `bar${look}${at < this.from ? " bar--cutl" : ""}${end > this.to || length[row] === null ? " bar--cutr" : ""}`;
+    bar.className = `bar${look}${at < this.from - slack ? " bar--cutl" : ""}${end > this.to + slack || length[row] === null ? " bar--cutr" : ""}`;
     bar.style.setProperty("--l", Math.min(left, 99.7).toFixed(3));
     bar.style.setProperty("--w", (right - left).toFixed(3));
     if (this.view !== "timeline") return;
@@ -250,7 +254,7 @@ class SpanTree {
     if (this.measure === "tokens") return count(tokens[row]);
     if (this.measure === "cost") return money(cost[row]);
     if (length[row] === null) return NONE;
-    return this.measure === "share" ? (this.total ? `${Math.round((length[row] / this.total) * 100)}%` : NONE) : duration(length[row] * 1000);
+    return this.measure === "share" ? share(length[row], this.total) : duration(length[row] * 1000);
   }
 
   // The roll-up of a subtree, on hover.
@@ -268,13 +272,6 @@ class SpanTree {
     const all = this.shown.length;
     let text = all ? `Rows ${count(first + 1)} to ${count(last)} of ${count(all)}` : "No rows";
     if (this.isZoomed) {
-      const { start, length } = this.cols;
-      if (this.inWindow === undefined) {
-        this.inWindow = 0;
-        for (let row = 0; row < this.n; row++) {
-          if (start[row] !== null && start[row] <= this.to && (length[row] === null || start[row] + length[row] >= this.from)) this.inWindow++;
-        }
-      }
       text = `${count(this.inWindow)} of ${count(this.n)} spans in this window`;
     }
     if (range.textContent !== text) range.textContent = text;
@@ -285,6 +282,7 @@ class SpanTree {
   // Unfold what hides a row.
   open(row) {
     let changed = false;
+    if (this.inside && !this.inside[row]) this.setWindow(0, this.total);
     for (let at = this.parent[row]; at >= 0; at = this.parent[at]) {
       if (this.folded[at]) { this.folded[at] = 0; changed = true; }
     }
@@ -408,11 +406,30 @@ class SpanTree {
     this.from = Math.min(Math.max(0, from), this.total - length);
     this.to = this.from + length;
     if (this.total - length < least) [this.from, this.to] = [0, this.total];
-    this.inWindow = undefined;
-    this.drawWindow();
-    this.list.redraw();
     clearTimeout(this.writing);
+    if (!this.drawing) {
+      this.drawing = requestAnimationFrame(() => {
+        this.drawing = 0;
+        this.drawWindow();
+        this.findInside();
+        this.refresh();
+      });
+    }
     this.writing = setTimeout(() => this.writeAddress(), 200);
+  }
+
+  // Which rows the window shows: spans that touch it, and what they stand under.
+  findInside() {
+    this.inside = null;
+    if (!this.isZoomed) return;
+    const { start, length } = this.cols;
+    this.inside = new Uint8Array(this.n);
+    this.inWindow = 0;
+    for (let row = 0; row < this.n; row++) {
+      if (start[row] === null || start[row] > this.to || (length[row] !== null && start[row] + length[row] < this.from)) continue;
+      this.inWindow++;
+      for (let at = row; at >= 0 && !this.inside[at]; at = this.parent[at]) this.inside[at] = 1;
+    }
   }
 
   zoom(factor, middle = (this.from + this.to) / 2) {
@@ -435,7 +452,7 @@ class SpanTree {
     head.replaceChildren(...places.map(([at, step]) => {
       const tick = document.createElement("span");
       tick.style.setProperty("--l", left(at).toFixed(2));
-      tick.textContent = tickLabel(at, step);
+      tick.textContent = left(at) <= LAST_TICK ? tickLabel(at, step) : "";
       return tick;
     }));
     this.section.style.setProperty("--g", places.length > 1 ? ((places[0][1] / length) * 100).toFixed(3) : 100);

@@ -8,7 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from pages.templatetags.pages import thousands
+from pages.templatetags.pages import percent, thousands
 from traces import markdown
 from traces.kinds import KindLook, kind_look
 from traces.pointers import as_text, join_pointer, parse_text
@@ -32,6 +32,12 @@ def look(kind: str) -> KindLook:
 def indent(depth: int) -> int:
     """Return how far a row is moved in; very deep ones no further, so that their names stay readable."""
     return min(depth, MAX_INDENT)
+
+
+@register.filter
+def share(part: float | None) -> str:
+    """Show a part of the whole trace as percent; a small one is not nothing."""
+    return "<1%" if part is not None and 0 < part < 0.005 else percent(part)
 
 
 @register.filter(name="is")
@@ -154,7 +160,8 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length]}…"
 
 
-def json_value(context: Context, value: Any, at: str) -> SafeString:
+@register.simple_tag(takes_context=True)
+def json_value(context: Context, value: Any, at: str = "") -> SafeString:
     """Draw a value as a tree where it holds others, else as a leaf."""
     value = parse_text(value)
     return json_tree(context, value, at) if isinstance(value, dict | list) and value else json_leaf(context, value, at)

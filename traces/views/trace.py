@@ -18,8 +18,8 @@ from traces.conversation import conversation
 from traces.kinds import KINDS
 from traces.models import Trace
 from traces.pointers import NoSuchPlace, as_text, read_place
-from traces.spans import SpanRecord
 from traces.span_panel import describe_span
+from traces.spans import SpanRecord
 from traces.tree import Row, Tree, Window, make_window, place_bar, row_detail, row_filter, row_title, select_rows, ticks
 from traces.turns import build_turns
 
@@ -74,16 +74,17 @@ def trace(request: ProjectRequest, trace_id: str, view: str = "spans") -> HttpRe
     """Show a trace as tree (`view` spans) or timeline; for htmx, the panel of `?span=` alone."""
     found = get_trace(request, trace_id)
     if request.wants_partial:
-        return render(request, "traces/_span_panel.html", panel_context(request, found))
+        return render(request, "traces/_span_panel.html", panel_context(request, found, request.GET.get("span", "")))
     tree = page_queries.trace_tree(found)
+    chosen = request.GET.get("span", "") or (first_span(tree) if view == "spans" else "")
     window = make_window(
         tree.duration_ms / 1000, read_seconds(request.GET.get("from")), read_seconds(request.GET.get("to"))
     )
     marks = ticks(window)
     context = {
         **head_context(request, found, view),
-        **panel_context(request, found),
-        **tree_context(request, tree, window),
+        **panel_context(request, found, chosen),
+        **tree_context(request, tree, window, chosen),
         "tree": tree,
         "window": window,
         "ticks": marks,
@@ -96,12 +97,16 @@ def trace(request: ProjectRequest, trace_id: str, view: str = "spans") -> HttpRe
     return render(request, "traces/trace.html", context)
 
 
-def tree_context(request: ProjectRequest, tree: Tree, window: Window) -> dict[str, Any]:
+def first_span(tree: Tree) -> str:
+    """Return the span that is shown before one is chosen: the first that has been received."""
+    return next((row.span.span_id for row in tree.rows if row.kind != "missing"), "")
+
+
+def tree_context(request: ProjectRequest, tree: Tree, window: Window, chosen: str) -> dict[str, Any]:
     """Return the rows of one page of the tree: those asked for, else those around the chosen span."""
     only, find = request.GET.get("only", ""), request.GET.get("find", "")[:200]
     wanted = row_filter(only, find)
     numbers, hits = (list(range(len(tree.rows))), len(tree.rows)) if wanted is None else select_rows(tree.rows, wanted)
-    chosen = request.GET.get("span", "")
     first = int(text) if (text := request.GET.get("row", "")).isdecimal() and len(text) < 8 else None
     if first is None:
         place = (
@@ -190,9 +195,8 @@ def span_rows(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
 # One span --------------------------------------------------------------------------------------------------------
 
 
-def panel_context(request: ProjectRequest, found: Trace) -> dict[str, Any]:
-    """Return what the panel of `?span=` and `?tab=` shows; `panel` is None where no span is chosen or it is not there."""
-    chosen = request.GET.get("span", "")
+def panel_context(request: ProjectRequest, found: Trace, chosen: str) -> dict[str, Any]:
+    """Return what the panel of the chosen span and `?tab=` shows; `panel` is None where none is chosen or it is not there."""
     tab = request.GET.get("tab", "io")
     tab = tab if tab in TABS else "io"
     record = get_record(found, chosen) if chosen else None
@@ -238,7 +242,7 @@ def trace_conversation(request: ProjectRequest, trace_id: str) -> HttpResponseBa
     """Show a trace as the thread that the customer lived."""
     found = get_trace(request, trace_id)
     if request.wants_partial and request.GET.get("span"):
-        return render(request, "traces/_span_panel.html", panel_context(request, found))
+        return render(request, "traces/_span_panel.html", panel_context(request, found, request.GET.get("span", "")))
     records = queries.span_records(found)
     turns = build_turns(conversation(records), records)
     context = {

@@ -1,0 +1,276 @@
+"""The page of one trace, its panel, its conversation, and the page of a session."""
+
+import json
+import re
+
+import pytest
+from django.urls import reverse
+
+from tests.factories import make_project, make_span
+from tests.traces.test_turns import make_records
+from traces.services import ingest_spans
+from traces.views.trace import PAGE_ROWS
+
+T = 1_780_000_000_000_000_000
+EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+def make_run(project, **overrides):
+    """Store a run of an agent, a model call that asks for a tool, and the tool. Returns its records."""
+    trace_id = overrides.pop("trace_id", "cd" * 16)
+    root = make_span(trace_id=trace_id, span_id="root", name="run", start_ns=T, end_ns=T + 10**10, **overrides)
+    call = {"id": "c1", "name": "get_order", "arguments": {"order_id": "FH-1"}}
+    llm = make_span(trace_id=trace_id, span_id="llm", parent_span_id="root", name="choose tool", kind="llm", model="gpt-4o-mini",
+                    start_ns=T, end_ns=T + 10**9, input_messages=[{"role": "user", "content": "Where is my order?"}],
+                    output_messages=[{"role": "assistant", "content": "I need the order.", "tool_calls": [call]}],
+                    available_tools=[{"type": "function", "function": {"name": "get_order"}}],
+                    attributes={"gen_ai.request.temperature": 0.25, "odd.one": "kept"}, unrecognised=["odd.one"])  # fmt: skip
+    tool = make_span(trace_id=trace_id, span_id="tool", parent_span_id="root", name="get_order", kind="tool",
+                     start_ns=T + 10**9, end_ns=T + 2 * 10**9, status="error", error_type="NotFound", error_message="No order FH-1",
+                     tool={"name": "get_order", "call_id": "c1", "arguments": {"order_id": "FH-1"}, "result": {"error": "none"}})  # fmt: skip
+    ingest_spans(project, [root, llm, tool])
+    return [root, llm, tool]
+
+
+def page(project, trace_id="cd" * 16, name="trace", **query):
+    return reverse(f"traces:{name}", args=[project.slug, trace_id], query=query)
+
+
+HTMX = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "span-panel"}
+
+
+@pytest.mark.parametrize("name", ["trace", "trace_timeline", "trace_conversation"])
+def test_every_view_of_a_trace_opens(client, project, name):
+    make_run(project)
+    answer = client.get(page(project, name=name))
+    assert answer.status_code == 200
+    assert answer.content.count(b"<h1") == 1
+
+
+def test_tree_has_the_roles_levels_and_one_tab_stop(client, project):
+    make_run(project)
+    html = client.get(page(project)).content.decode()
+    rows = re.findall(r'<a class="wf__row [^>]*role="treeitem"[^>]*>', html)
+    assert len(rows) == 3
+    assert 'aria-level="1"' in rows[0]
+    assert 'aria-expanded="true"' in rows[0]
+    assert 'aria-level="2" aria-setsize="2" aria-posinset="2"' in rows[2]
+    assert sum('tabindex="0"' in row for row in rows) == 1
+
+
+def test_error_is_marked_by_icon_word_and_hatch(client, project):
+    make_run(project)
+    html = client.get(page(project)).content.decode()
+    assert '<use href="#i-bad"/></svg><span class="sr">Error</span>' in html
+    assert "bar--err" in html
+
+
+def test_span_rows_are_columns_of_one_length(client, project):
+    make_run(project)
+    body = client.get(page(project, name="span_rows")).json()
+    columns = [value for key, value in body.items() if key not in ("kinds", "total", "is_timed")]
+    assert {len(column) for column in columns} == {3}
+    assert (body["id"], body["depth"], body["error"], body["total"]) == (
+        ["root", "llm", "tool"],
+        [0, 1, 1],
+        [0, 0, 1],
+        10.0,
+    )
+
+
+def test_span_rows_load_no_payload_and_a_fixed_number_of_queries(client, project, django_assert_num_queries):
+    make_run(project)
+    with django_assert_num_queries(3) as queries:  # project, trace, spans
+        client.get(page(project, name="span_rows"))
+    assert not any("traces_spanpayload" in query["sql"] or "traces_body" in query["sql"] for query in queries)
+
+
+def test_page_and_fragment_show_the_same_panel(client, project):
+    make_run(project)
+    whole = client.get(page(project, span="tool")).content.decode()
+    part = client.get(page(project, span="tool"), **HTMX).content.decode()
+    assert "<html" not in part
+    assert part.split('role="tabpanel"')[1][:500] in whole
+
+
+def test_panel_of_a_tool_says_why_it_was_called_what_it_got_and_how_it_failed(client, project):
+    make_run(project)
+    html = client.get(page(project, span="tool"), **HTMX).content.decode()
+    for words in ("No order FH-1", "NotFound", "Why the agent made this call", "I need the order.", "order_id", "FH-1"):
+        assert words in html
+
+
+def test_panel_of_a_model_call_shows_messages_settings_and_tools(client, project):
+    make_run(project)
+    html = client.get(page(project, span="llm"), **HTMX).content.decode()
+    for words in ("Where is my order?", "temperature", "0.25", "gpt-4o-mini", "Tools the agent could choose from"):
+        assert words in html
+
+
+def test_attributes_that_no_rule_reads_are_listed_and_marked(client, project):
+    make_run(project)
+    html = client.get(page(project, span="llm", tab="attributes"), **HTMX).content.decode()
+    assert re.search(r'odd\.one <span class="chip">not read</span>', html)
+
+
+def test_raw_view_holds_the_span_as_json(client, project):
+    make_run(project)
+    answer = client.get(page(project, name="span_value", span="llm", at=""))
+    assert json.loads(answer.content)["attributes"] == {"gen_ai.request.temperature": 0.25, "odd.one": "kept"}
+    assert answer["Content-Type"].startswith("text/plain")
+
+
+def test_content_that_was_not_recorded_is_said(client, project):
+    make_run(project, content_recorded=False)
+    assert "Content was not recorded" in client.get(page(project, span="root"), **HTMX).content.decode()
+
+
+def test_long_value_is_cut_and_whole_behind_its_link(client, project):
+    record = make_span(trace_id="ee" * 16, span_id="s", attributes={"big/one": "z" * 1_000_000}, output="y" * 1_000_000)
+    ingest_spans(project, [record])
+    for tab in ("io", "attributes", "raw"):
+        html = client.get(page(project, "ee" * 16, span="s", tab=tab), **HTMX).content
+        assert len(html) < 60_000
+        assert b"characters" in html
+    answer = client.get(page(project, "ee" * 16, "span_value", span="s", at="/attributes/big~1one"))
+    assert answer.content == b"z" * 1_000_000
+
+
+def test_hostile_content_is_escaped_everywhere(client, project):
+    record = make_span(
+        trace_id="ff" * 16, span_id='a"><u>', name=EVIL, agent_name=EVIL, session_id=EVIL, user_id=EVIL, status="error", error_message=EVIL,
+        kind="tool", tool={"name": EVIL, "call_id": EVIL, "arguments": {EVIL: EVIL}, "result": EVIL}, input=EVIL,
+        input_messages=[{"role": "user", "content": EVIL, "name": EVIL}, {"role": EVIL, "content": [{"type": EVIL, "x": EVIL}]}],
+        attributes={EVIL: {EVIL: [EVIL]}}, unrecognised=[EVIL],
+        events=[{"name": EVIL, "time_ns": T, "attributes": {"exception.stacktrace": EVIL}}],
+    )  # fmt: skip
+    ingest_spans(project, [record])
+    addresses = [page(project, "ff" * 16, name, span='a"><u>', tab=tab)
+                 for name in ("trace", "trace_timeline", "trace_conversation") for tab in ("io", "attributes", "raw")]  # fmt: skip
+    addresses += [
+        reverse("traces:session", args=[project.slug, EVIL]),
+        page(project, "ff" * 16, "span_value", span='a"><u>', at="/name"),
+    ]
+    for address in addresses:
+        answer = client.get(address)
+        assert answer.status_code == 200, address
+        if answer["Content-Type"].startswith("text/html"):
+            html = answer.content.decode()
+            assert "<script>alert" not in html
+            assert "<img" not in html
+            assert '"><u>' not in html
+
+
+@pytest.mark.parametrize("name", ["trace", "trace_timeline", "trace_conversation", "span_rows", "span_value"])
+@pytest.mark.parametrize("trace_id", ["nope", "a\x00b", "x/y z"])
+def test_unknown_trace_is_not_found(client, project, name, trace_id):
+    assert client.get(page(project, trace_id, name)).status_code == 404
+
+
+def test_trace_of_another_project_is_not_found(client, project):
+    make_run(make_project(slug="other"))
+    assert client.get(page(project)).status_code == 404
+
+
+def test_odd_addresses_are_answered(client, project):
+    make_run(project)
+    for query in (
+        {"span": "nope"}, {"span": "\x00"}, {"span": "tool", "tab": "nope"}, {"from": "x", "to": "inf"}, {"from": "9", "to": "1"},
+        {"row": "99999999999"}, {"row": "-1"}, {"row": "5000"}, {"only": "nope", "find": "\x00 <b>"}, {"find": "x" * 5000},
+    ):  # fmt: skip
+        assert client.get(page(project, **query)).status_code == 200, query
+    assert client.get(page(project, name="span_value", span="tool", at="/nowhere")).status_code == 404
+    assert client.get(page(project, name="span_value", span="nope", at="/name")).status_code == 404
+    assert client.get(page(project, name="trace_conversation", turn="999999")).status_code == 200
+
+
+def test_ids_with_slashes_and_quotes_have_a_page(client, project):
+    trace_id = 'task/7 "x"?#'
+    make_run(project, trace_id=trace_id)
+    for name in ("trace", "trace_timeline", "trace_conversation", "span_rows"):
+        assert client.get(page(project, trace_id, name)).status_code == 200
+
+
+def test_without_javascript_a_long_tree_is_paged_and_opens_at_the_chosen_span(client, project):
+    spans = [make_span(trace_id="aa" * 16, span_id=f"s{n}", parent_span_id="s0" if n else "", start_ns=T + n, end_ns=T + n + 1)
+             for n in range(PAGE_ROWS + 20)]  # fmt: skip
+    ingest_spans(project, spans)
+    first = client.get(page(project, "aa" * 16)).content.decode()
+    assert first.count('role="treeitem" aria-level') == PAGE_ROWS
+    later = re.search(r'href="(\?row=\d+)" data-page', first)
+    assert later is not None
+    second = client.get(page(project, "aa" * 16) + later[1]).content.decode()
+    assert second.count('role="treeitem" aria-level') == 20
+    chosen = client.get(page(project, "aa" * 16, span=f"s{PAGE_ROWS + 5}")).content.decode()
+    assert chosen.count('role="treeitem" aria-level') == 20
+    assert 'aria-selected="true" tabindex="0"' in chosen
+
+
+def test_filter_in_the_address_shows_matches_with_their_parents(client, project):
+    make_run(project)
+    html = client.get(page(project, only="errors")).content.decode()
+    assert html.count('role="treeitem" aria-level') == 2
+    assert "1 of 3 spans match" in html
+    assert "No span matches" in client.get(page(project, find="zzz")).content.decode()
+
+
+def test_trace_without_times_says_so(client, project):
+    ingest_spans(project, [make_span(trace_id="bb" * 16, span_id="s", start_ns=None, end_ns=None)])
+    html = client.get(page(project, "bb" * 16)).content.decode()
+    assert "No times recorded" in html
+    assert 'class="bar ' not in html
+    assert "no time recorded" in html
+
+
+def test_neighbours_are_those_of_the_list(client, project):
+    for number, trace_id in enumerate(("one", "two", "three")):
+        ingest_spans(
+            project,
+            [make_span(trace_id=trace_id, span_id="s", start_ns=T + number * 10**9, end_ns=T + number * 10**9 + 1)],
+        )
+    html = client.get(page(project, "two")).content.decode()
+    assert re.search(r'href="[^"]*/traces/three" data-trace-key="k"', html)
+    assert re.search(r'href="[^"]*/traces/one" data-trace-key="j"', html)
+
+
+def test_conversation_shows_turns_with_anchors_calls_and_links_to_spans(client, project):
+    ingest_spans(project, make_records())
+    html = client.get(page(project, "ab" * 16, "trace_conversation")).content.decode()
+    assert re.findall(r'id="(turn-\d+)"', html) == ["turn-0", "turn-1", "turn-2"]
+    assert html.count("Order 0 is on its way.") == 1
+    assert "?span=tool-1" in html
+    assert html.index("Where is order 0?") < html.index("get_order") < html.index("Order 0 is on its way.")
+
+
+def test_conversation_of_a_trace_without_messages_says_so(client, project):
+    ingest_spans(project, [make_span(trace_id="bb" * 16, span_id="s", kind="chain")])
+    assert (
+        "No conversation in this trace" in client.get(page(project, "bb" * 16, "trace_conversation")).content.decode()
+    )
+
+
+def test_conversation_costs_a_fixed_number_of_queries(client, project, django_assert_max_num_queries):
+    ingest_spans(project, make_records(turns=30))
+    with django_assert_max_num_queries(12):
+        client.get(page(project, "ab" * 16, "trace_conversation"))
+
+
+def test_session_shows_its_runs_in_order_and_nothing_twice(client, project):
+    question = {"role": "user", "content": "Where is my order?"}
+    answer = {"role": "assistant", "content": "It is on its way."}
+    again = {"role": "user", "content": "When will it come?"}
+    end = {"role": "assistant", "content": "On Friday."}
+    for number, (given, said) in enumerate([([question], answer), ([question, answer, again], end)]):
+        at = T + number * 10**10
+        ingest_spans(project, [make_span(trace_id=f"run-{number}", span_id="s", kind="llm", session_id="conv/1", start_ns=at, end_ns=at + 10**9,
+                                         input_messages=given, output_messages=[said])])  # fmt: skip
+    html = client.get(reverse("traces:session", args=[project.slug, "conv/1"])).content.decode()
+    thread = html.split('class="thread__in"')[1]
+    words = ["Run 1", "Where is my order?", "It is on its way.", "Run 2", "When will it come?", "On Friday."]
+    assert [thread.count(word) for word in words] == [1] * 6
+    assert sorted(words, key=thread.index) == words
+
+
+def test_unknown_session_is_not_found(client, project):
+    for session_id in ("nope", "a\x00b"):
+        assert client.get(reverse("traces:session", args=[project.slug, session_id])).status_code == 404
