@@ -17,9 +17,11 @@ from evals.models import Dataset, DatasetRevision, Item
 from evals.overview_words import count
 from evals.queries import dataset_pages
 from evals.services import datasets as services
-from traces.models import Trace
+from traces.list_queries import matching_traces
+from traces.models import MAX_ID, Trace
+from traces.search import QueryError
 
-MAX_TRACES = 5_000  # traces that one click puts into a dataset
+MAX_TRACES = 2_000  # traces that one click puts into a dataset
 
 
 def find_dataset(request: ProjectRequest, slug: str) -> Dataset:
@@ -246,20 +248,33 @@ def dataset_item_remove(request: ProjectRequest, dataset_slug: str, pk: int) -> 
 # From traces -----------------------------------------------------------------------------------------------------
 
 
-def selected_traces(request: ProjectRequest) -> list[Trace]:
-    """Return the traces that a form names: by `trace` (trace id, several), else all that match `q`."""
-    ids = [value for value in request.POST.getlist("trace") if value and len(value) <= 128][:MAX_TRACES]
-    if ids:
-        traces = Trace.objects.filter(project=request.project, trace_id__in=ids)
-        return list(traces.order_by("sort_ns", "id"))
-    return []
+def selected_traces(request: ProjectRequest) -> tuple[list[Trace], str]:
+    """Return the traces that a form names, and what is wrong with the choice or an empty text.
+
+    They are named by `trace` (trace ids), or by `all` with `q`: every trace that matches the query.
+    """
+    if request.POST.get("all"):
+        try:
+            traces = matching_traces(request.project, request.POST.get("q", ""))[: MAX_TRACES + 1]
+        except QueryError as error:
+            return [], str(error)
+    else:
+        ids = [value for value in request.POST.getlist("trace") if value and len(value) <= MAX_ID][: MAX_TRACES + 1]
+        traces = Trace.objects.filter(project=request.project, trace_id__in=ids)[: MAX_TRACES + 1]
+    found = list(traces)
+    if len(found) > MAX_TRACES:
+        return (
+            [],
+            f"More than {MAX_TRACES:,} traces are chosen; at most {MAX_TRACES:,} go into a dataset at once. Narrow the filter.",
+        )
+    return sorted(found, key=lambda trace: (trace.sort_ns, trace.pk)), ""
 
 
 @require_POST
 @project_page(Role.ENGINEER)
 def dataset_from_traces(request: ProjectRequest) -> HttpResponse:
     """Put selected traces into a new dataset or one that exists. Without a choice yet, ask for it."""
-    traces = selected_traces(request)
+    traces, problem = selected_traces(request)
     asked = "name" in request.POST or "dataset" in request.POST
     form = FromTracesForm(request.project, request.POST if asked else None)
     if asked and traces and form.is_valid():
@@ -279,6 +294,7 @@ def dataset_from_traces(request: ProjectRequest) -> HttpResponse:
         "traces": traces[:5],
         "trace_count": len(traces),
         "trace_ids": [trace.trace_id for trace in traces],
+        "problem": problem,
         "more_traces": max(0, len(traces) - 5),
     }
     return render(request, "evals/dataset_from_traces.html", context, status=422 if asked or not traces else 200)

@@ -7,6 +7,7 @@ from django.views.decorators.http import require_GET
 from accounts.access import ProjectRequest, project_page
 from evals import overview_words
 from evals.queries import overview as overview_queries
+from evals.queries.comparison_pages import comparison_rows
 
 
 @require_GET
@@ -21,6 +22,7 @@ def overview(request: ProjectRequest) -> HttpResponse:
         "headline": overview_words.headline(found.now, total=found.total, days=days, agents=found.agent_count),
         "change": overview_words.change(found.now, found.before, days=days),
         "silent": overview_words.silent_failures(found.now),
+        "comparison_rows": comparison_rows(found.comparisons),
         "bars": overview_queries.bars(found.days),
         "all_query": overview_queries.NOT_SAMPLES,
         "rubrics_said": overview_words.count(found.rubric_count, "rubric"),
