@@ -105,7 +105,9 @@ def read_chat_message(item: dict[str, Any]) -> list[Message]:
     if kind == "function_call_output":
         return [make_message("tool", as_text(item.get("output")), tool_call_id=item.get("call_id"))]
     if kind == "reasoning" and "role" not in item:
-        notes = [part.get("text", "") for part in item.get("summary") or [] if isinstance(part, dict)]
+        summary = item.get("summary")
+        found = [part.get("text") for part in summary if isinstance(part, dict)] if isinstance(summary, list) else []
+        notes = [note for note in found if isinstance(note, str)]
         return [make_message("assistant", [{"type": "reasoning", "content": "\n".join(notes)}])] if any(notes) else []
     data = item.get("data")
     if isinstance(data, dict) and "role" not in item and isinstance(kind, str):  # LangChain's message_to_dict
@@ -121,7 +123,8 @@ def read_role_message(item: dict[str, Any]) -> list[Message]:
     """Return the messages of an object with role and content."""
     role = read_role(item.get("role"))
     parts, calls, results = read_blocks(item.get("content"))
-    for call in item.get("tool_calls") or []:
+    sent_calls = item.get("tool_calls")
+    for call in sent_calls if isinstance(sent_calls, list) else []:
         if isinstance(call, dict):
             inner = call.get("function")
             function: dict[str, Any] = inner if isinstance(inner, dict) else call

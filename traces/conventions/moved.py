@@ -91,6 +91,8 @@ def move_value(record: SpanRecord, name: str, field: str, sent: Any, value: Any)
 def move_flat_messages(record: SpanRecord, prefix: str, side: str, sent: dict[str, Any], contents: list[int]) -> None:
     """Take flattened messages out of the record; names that would not come back equal stay."""
     messages: list[Message] = getattr(record, SIDES[side])
+    if not messages:
+        return
     recipe: dict[str, Any] = {"form": "flat", "side": side}
     style = call_style(messages, sent, prefix)
     if style != "spaced":
@@ -104,7 +106,7 @@ def move_flat_messages(record: SpanRecord, prefix: str, side: str, sent: dict[st
             attributes.pop(name, None)
     else:
         for name, value in sent.items():
-            if flat.get(name) == value:
+            if name in flat and flat[name] == value:
                 attributes.pop(name, None)
         absent = [name for name in flat if name not in sent]
         if absent:
@@ -213,7 +215,8 @@ def part_dialect(items: list[Any]) -> dict[str, Any]:
     """Return how a writer spells tool calls and results, from the first of each: see `write_parts`."""
     dialect: dict[str, Any] = {}
     for item in items:
-        for part in (item.get("parts") or []) if isinstance(item, dict) else []:
+        parts = item.get("parts") if isinstance(item, dict) else None
+        for part in parts if isinstance(parts, list) else []:
             if not isinstance(part, dict):
                 continue
             arguments = part.get("arguments")
