@@ -255,14 +255,14 @@ def resume(found: Comparison, ceiling: str) -> str:
 @project_page()
 def comparison_csv(request: ProjectRequest, pk: int) -> StreamingHttpResponse:
     """Stream every sample with its scores as CSV."""
-    return as_file(find_comparison(request, pk), exports.export_csv, "csv", "text/csv")
+    return as_file(find_comparison(request, pk), exports.csv_lines, "csv", "text/csv")
 
 
 @require_GET
 @project_page()
 def comparison_jsonl(request: ProjectRequest, pk: int) -> StreamingHttpResponse:
     """Stream every sample with its scores as JSONL."""
-    return as_file(find_comparison(request, pk), exports.export_jsonl, "jsonl", "application/x-ndjson")
+    return as_file(find_comparison(request, pk), exports.jsonl_lines, "jsonl", "application/x-ndjson")
 
 
 def as_file(found: Comparison, lines: Any, ending: str, kind: str) -> StreamingHttpResponse:
