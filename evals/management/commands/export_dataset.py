@@ -52,4 +52,4 @@ class Command(BaseCommand):
                     count += 1
         except OSError as error:
             raise CommandError(f"{options['output']} cannot be written: {error.strerror}.") from None
-        self.stderr.write(f"{count:,} items of revision {revision.number} exported.")
+        self.stderr.write(f"{count:,} items of revision {revision.number} exported.", style_func=str)

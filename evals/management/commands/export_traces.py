@@ -45,4 +45,4 @@ class Command(BaseCommand):
             raise CommandError(f"The query cannot be read: {error}") from None
         except OSError as error:
             raise CommandError(f"{options['output']} cannot be written: {error.strerror}.") from None
-        self.stderr.write(f"{count:,} runs exported.")
+        self.stderr.write(f"{count:,} runs exported.", style_func=str)

@@ -55,17 +55,16 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if is_new:
             self.stdout.write(f"Made the project {project.slug}.")
-        bad_count = len(missing)
+        bad_count, runs = len(missing), 0
         for path in missing:
             self.stderr.write(f"{path}: there is no such file, or no JSONL or JSON file in it.")
         for path in files:
             report = self.import_path(project, path, options["format"])
-            bad_count += report.bad_count
+            bad_count, runs = bad_count + report.bad_count, runs + report.runs
             self.show(report)
         if bad_count:
-            raise CommandError(
-                f"{bad_count:,} {'line was' if bad_count == 1 else 'lines were'} left out; the rest is imported."
-            )
+            left_out = f"{bad_count:,} {'line was' if bad_count == 1 else 'lines were'} left out"
+            raise CommandError(f"{left_out}; {'the rest is' if runs else 'nothing was'} imported.")
 
     def import_path(self, project: Any, path: str, format_name: str) -> ImportReport:
         """Import one file, with its progress on a terminal."""
@@ -133,11 +132,11 @@ class ProgressBar:
         self.last = count // 10
         share = min(self.stream.tell() / self.size, 1.0) if self.size else 0.0
         bar = f"[{'#' * round(share * 24):24}] {share:4.0%}  " if self.size else ""
-        self.out.write(f"\r{self.name[:40]}  {bar}{report.runs:,} runs", ending="")
+        self.out.write(f"\r{self.name[:40]}  {bar}{report.runs:,} runs", style_func=str, ending="")
         self.out.flush()
 
     def clear(self) -> None:
         """Take the line away."""
         if self.is_shown:
-            self.out.write("\r" + " " * 100 + "\r", ending="")
+            self.out.write("\r" + " " * 100 + "\r", style_func=str, ending="")
             self.out.flush()
