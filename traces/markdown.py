@@ -5,6 +5,7 @@ host), and nh3 cleans what comes out against a short list of tags.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 
@@ -28,7 +29,7 @@ MARKED = re.compile(r"[*_`#<>|\[\]~\\&]|^\s*(?:[-+=]|\d+[.)])\s|^(?: {4}|\t)|^\s
 class PlainRenderer(RendererHTML):
     """Writes images as their names."""
 
-    def image(self, tokens: list[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         token = tokens[idx]
         source = str(token.attrGet("src") or "")
         name = token.content or source.split(",", 1)[0][:80] or "without a name"

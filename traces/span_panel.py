@@ -147,7 +147,8 @@ def tool_label(tool: Any) -> str:
     tool = parse_text(tool)
     if not isinstance(tool, dict):
         return str(tool)[:80] if tool else ""
-    function = tool.get("function") if isinstance(tool.get("function"), dict) else tool
+    inner = tool.get("function")
+    function = inner if isinstance(inner, dict) else tool
     return str(function.get("name") or tool.get("name") or tool.get("type") or "")[:80]
 
 

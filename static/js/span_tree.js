@@ -72,6 +72,7 @@ class SpanTree {
     this.selected = this.indexOf.get(address.get("span") || section.dataset.chosen) ?? -1;
     if (this.selected >= 0 && cols.kind[this.selected] === this.missing) this.selected = -1;
     this.cursor = this.selected;
+    this.isChosen = address.has("span"); // else it is the one shown before any is chosen
     this.from = 0;
     this.to = this.total;
     const from = parseFloat(address.get("from"));
@@ -303,6 +304,7 @@ class SpanTree {
     this.moveTo(row, { focus });
     if (this.cols.kind[row] === this.missing) return;
     this.selected = row;
+    this.isChosen = true;
     for (const element of this.list.rows.values()) element.setAttribute("aria-selected", element.row === row);
     this.writeAddress({ push, tab });
     clearTimeout(this.asking);
@@ -342,13 +344,16 @@ class SpanTree {
   writeAddress({ push = false, tab = "" } = {}) {
     const address = new URLSearchParams(location.search);
     const put = (name, value) => (value ? address.set(name, value) : address.delete(name));
-    put("span", this.selected >= 0 ? this.cols.id[this.selected] : "");
+    put("span", this.isChosen && this.selected >= 0 ? this.cols.id[this.selected] : "");
     put("only", this.only);
     put("find", this.find);
     put("from", this.isZoomed ? Number(this.from.toFixed(4)) : "");
     put("to", this.isZoomed ? Number(this.to.toFixed(4)) : "");
     address.delete("row");
-    if (tab) put("tab", tab === "io" ? "" : tab);
+    if (tab) {
+      put("tab", tab === "io" ? "" : tab);
+      if (this.selected >= 0) address.set("span", this.cols.id[this.selected]);
+    }
     if (this.selected < 0) address.delete("tab");
     const query = address.toString();
     const url = location.pathname + (query ? `?${query}` : "");

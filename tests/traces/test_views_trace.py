@@ -27,7 +27,7 @@ def make_run(project, **overrides):
                     attributes={"gen_ai.request.temperature": 0.25, "odd.one": "kept"}, unrecognised=["odd.one"])  # fmt: skip
     tool = make_span(trace_id=trace_id, span_id="tool", parent_span_id="root", name="get_order", kind="tool",
                      start_ns=T + 10**9, end_ns=T + 2 * 10**9, status="error", error_type="NotFound", error_message="No order FH-1",
-                     tool={"name": "get_order", "call_id": "c1", "arguments": {"order_id": "FH-1"}, "result": {"error": "none"}})  # fmt: skip
+                     tool={"name": "get_order", "call_id": "c1", "arguments": call["arguments"], "result": {"error": "none"}})  # fmt: skip
     ingest_spans(project, [root, llm, tool])
     return [root, llm, tool]
 
@@ -262,8 +262,9 @@ def test_session_shows_its_runs_in_order_and_nothing_twice(client, project):
     end = {"role": "assistant", "content": "On Friday."}
     for number, (given, said) in enumerate([([question], answer), ([question, answer, again], end)]):
         at = T + number * 10**10
-        ingest_spans(project, [make_span(trace_id=f"run-{number}", span_id="s", kind="llm", session_id="conv/1", start_ns=at, end_ns=at + 10**9,
-                                         input_messages=given, output_messages=[said])])  # fmt: skip
+        span = make_span(trace_id=f"run-{number}", span_id="s", kind="llm", session_id="conv/1", start_ns=at, end_ns=at + 10**9,
+                         input_messages=given, output_messages=[said])  # fmt: skip
+        ingest_spans(project, [span])
     html = client.get(reverse("traces:session", args=[project.slug, "conv/1"])).content.decode()
     thread = html.split('class="thread__in"')[1]
     words = ["Run 1", "Where is my order?", "It is on its way.", "Run 2", "When will it come?", "On Friday."]
