@@ -73,7 +73,8 @@ def measure(options: argparse.Namespace) -> None:
         ours.append(asyncio.run(run_ours(project, options)))
         cpu_ours = time.process_time() - cpu
         print(
-            f"round {number + 1}: bare {bare[-1]:.3f} s, ours {ours[-1]:.3f} s, {ours[-1] / bare[-1]:.3f}×, CPU {cpu_bare:.2f} and {cpu_ours:.2f} s"
+            f"round {number + 1}: bare {bare[-1]:.3f} s, ours {ours[-1]:.3f} s, {ours[-1] / bare[-1]:.3f}×; "
+            f"CPU {cpu_bare:.2f} and {cpu_ours:.2f} s"
         )
     ideal = options.latency * -(-options.calls // options.concurrency)
     booked = Call.objects.filter(project=project)
