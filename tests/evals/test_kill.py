@@ -21,7 +21,7 @@ from tests.provider_server import ProviderServer, completion
 from traces.models import Trace
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ITEMS = 40
+ITEMS = 24
 
 
 def answer(body):
@@ -50,7 +50,7 @@ def wait_until(condition, worker, seconds=60):
     while not condition():
         assert worker.poll() is None, worker.stderr.read().decode()
         assert time.monotonic() < end, "it did not come so far in time"
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("kills", [(3, 9), (1, 20, 30)])
