@@ -75,7 +75,9 @@ class ProviderForm(forms.Form):
     """A provider, new or changed. `may_name_environment`: the person runs the server, so its variables are theirs to use."""
 
     name = forms.SlugField(
-        max_length=60, help_text="Short, for example openai or office-gpu. It is shown beside every call."
+        max_length=60,
+        error_messages={"invalid": "Use letters, digits, - and _ only."},
+        help_text="Short, for example openai or office-gpu. It is shown beside every call.",
     )
     base_url = forms.CharField(
         max_length=500,
