@@ -48,13 +48,15 @@ def otlp_view(receive: Callable[[Project, bytes, str], ProtoMessage]) -> Callabl
             if request.method != "POST":
                 raise ApiError(405, f"{request.method} is not allowed here; use POST.")
             caller = sending_caller(request)
-            if request_type(request) is None:
+            has_body = request.headers.get("Content-Length") not in (None, "", "0") or "Transfer-Encoding" in request.headers
+            if request_type(request) is None and (request.content_type or has_body):
                 raise ApiError(
                     415,
                     f"The content type {request.content_type!r} is not taken here; send {PROTOBUF} or application/json.",
                 )
             body = read_body(request, settings.INGEST_MAX_BYTES)
-            return otlp_answer(request, receive(caller.project, body, request.content_type or ""))
+            # No byte at all is an empty request in protobuf, whatever is said of it.
+            return otlp_answer(request, receive(caller.project, body, request.content_type if body else PROTOBUF))
         except ApiError as error:
             return otlp_error(request, error.status, error.message)
         except DecodeError as error:
@@ -140,7 +142,7 @@ def request_type(request: HttpRequest) -> str | None:
 
 def otlp_answer(request: HttpRequest, message: ProtoMessage) -> HttpResponse:
     """Return a message in the form of the request."""
-    if request_type(request) == PROTOBUF:
+    if request_type(request) != "application/json":
         return HttpResponse(message.SerializeToString(), content_type=PROTOBUF)
     return json_response(json_message(message))
 
