@@ -58,7 +58,7 @@ OpenAIInstrumentor().instrument(tracer_provider=provider)""",
     Snippet(
         "genai",
         "OTel GenAI",
-        "pip install opentelemetry-instrumentation-openai-v2 opentelemetry-distro opentelemetry-exporter-otlp-proto-http",
+        "pip install opentelemetry-instrumentation-genai-openai opentelemetry-distro opentelemetry-exporter-otlp-proto-http",
         """export OTEL_EXPORTER_OTLP_ENDPOINT=@ENDPOINT@
 export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 export OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20@KEY@"
@@ -67,7 +67,7 @@ export OTEL_METRICS_EXPORTER=none
 export OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental
 export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY
 opentelemetry-instrument python app.py""",
-        note="Without the last two exports the SDK sends no message content. EVENT_ONLY works too: content then comes by /v1/logs.",
+        note="Without the last two exports no message content is sent. EVENT_ONLY works too: content then comes by /v1/logs.",
     ),
     Snippet(
         "agents",
@@ -147,14 +147,15 @@ await sdk.shutdown();""",
     Snippet(
         "mlflow",
         "MLflow",
-        "pip install mlflow-tracing opentelemetry-exporter-otlp-proto-http",
+        "pip install mlflow opentelemetry-exporter-otlp-proto-http",
         """export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=@ENDPOINT@/v1/traces
 export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf
 export OTEL_EXPORTER_OTLP_TRACES_HEADERS="Authorization=Bearer%20@KEY@"
 export OTEL_SERVICE_NAME=support-agent
 export MLFLOW_ENABLE_OTEL_GENAI_SEMCONV=true""",
         note="The last variable makes MLflow send the GenAI attributes, which are understood. Session and user are not sent by it.",
-        gap=PARTLY.format(what="without that variable, the mlflow.* attributes are"),
+        gap=PARTLY.format(what="without that variable, the mlflow.* attributes are")
+        + " With opentelemetry-sdk 1.45, MLflow 3.17 does not send root spans; such traces say “root not received”.",
     ),
     Snippet(
         "curl",
