@@ -3,12 +3,11 @@
 import json
 from typing import Any
 
-from traces.queries import span_records
-
 from evals.chat import plain_text
 from evals.graders.base import SampleInput
 from traces.conversation import conversation
 from traces.models import Trace
+from traces.queries import span_records
 from traces.spans import SpanRecord
 from traces.steps import steps
 
@@ -34,7 +33,7 @@ def sample_from_records(records: list[SpanRecord]) -> SampleInput:
     output_tools = [in_chat_form(call, place) for place, call in enumerate((answer or {}).get("tool_calls") or [])]
     tool_calls, tool_results = tools_of(records, thread)
     failed = next((record for record in (root, *records) if record.status == "error"), None)
-    message = {"role": "assistant", "content": output_text or None}
+    message: dict[str, Any] = {"role": "assistant", "content": output_text or None}
     if output_tools:
         message["tool_calls"] = output_tools
     return SampleInput(
@@ -44,7 +43,7 @@ def sample_from_records(records: list[SpanRecord]) -> SampleInput:
         spans=[span_of(record) for record in records],
         tool_calls=tool_calls,
         tool_results=tool_results,
-        available_tools=next((record.available_tools for record in records if record.available_tools), None) or [],
+        available_tools=next((record.available_tools for record in records if record.available_tools), []),
         output_text=output_text,
         output_json=json_or_none(output_text),
         output_tools=output_tools,
@@ -65,7 +64,8 @@ def last_answer(thread: list[dict[str, Any]]) -> dict[str, Any] | None:
     spoken = [message for message in answers if plain_text(message.get("content"))]
     if answers and answers[-1].get("tool_calls") and answers[-1] is thread[-1]:
         return answers[-1]  # it ends with a call that nobody answered: that is the output
-    return (spoken or answers or [None])[-1]
+    found = spoken or answers
+    return found[-1] if found else None
 
 
 def first_user_text(thread: list[dict[str, Any]]) -> str:

@@ -207,8 +207,8 @@ def item_title(content: Any) -> str:
     """Return what an item asks in one line: the last user message, else its input, else its first text."""
     if not isinstance(content, dict):
         return plain_text(content)[:TITLE]
-    messages = content.get("messages")
-    given = content.get("input")
+    messages: Any = content.get("messages")
+    given: Any = content.get("input")
     text = last_text(messages, "user") if is_messages(messages) else ""
     if not text:
         text = last_text(given, "user") if is_messages(given) else plain_text(given)

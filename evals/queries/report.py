@@ -359,7 +359,7 @@ def answer_usage(runs: list[int]) -> dict[int, Usage]:
     answered = Sample.objects.filter(run__in=runs, status__in=[SampleStatus.ANSWERED, SampleStatus.DONE])
     durations: dict[int, list[float]] = defaultdict(list)
     for run, duration in answered.exclude(duration_ms=None).values_list("run", "duration_ms"):
-        durations[run].append(duration)
+        durations[run].append(duration or 0.0)
     rows = answered.values("run").annotate(
         usd=Sum("cost_usd"),
         mean=Avg("cost_usd"),

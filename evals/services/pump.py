@@ -60,6 +60,7 @@ from evals.services.samples import (
     store_outcomes,
 )
 from evals.services.scores import scores_of
+from providers.client import Answer as ModelAnswer
 from providers.client import ModelClient, ProviderError
 from providers.registry import resolve
 from traces.models import Trace
@@ -81,7 +82,18 @@ pump_numbers = itertools.count(1)
 class Client(Protocol):
     """What the pump needs of a model client."""
 
-    async def chat(self, **call: Any) -> Any: ...
+    async def chat(
+        self,
+        *,
+        model: str,
+        messages: list[Any],
+        sampling: dict[str, Any] | None = None,
+        tools: list[Any] | None = None,
+        response_format: dict[str, Any] | None = None,
+        purpose: str = "generate",
+        job: str = "",
+        subject: str = "",
+    ) -> ModelAnswer: ...
 
     async def aclose(self) -> None: ...
 
@@ -553,7 +565,7 @@ def storable_result(result: GradeResult) -> GradeResult:
 
 def read_sample(trace_pk: int | None) -> SampleInput:
     """Return the stored trace of a sample as graders see it; empty where it was deleted."""
-    trace = Trace.objects.filter(pk=trace_pk).first()
+    trace = Trace.objects.filter(pk=trace_pk).first() if trace_pk is not None else None
     return (
         sample_from_trace(trace)
         if trace is not None
@@ -653,7 +665,7 @@ def stop_at_ceiling(run_id: int) -> bool:
     run = Run.objects.select_related("comparison").get(pk=run_id)
     if run.comparison is None:
         return False
-    comparison = Comparison.objects.select_for_update().get(pk=run.comparison_id)
+    comparison = Comparison.objects.select_for_update().get(pk=run.comparison.pk)
     spent = spending(comparison.pk)
     if comparison.ceiling_usd is None or spent.total_usd < comparison.ceiling_usd:
         return False  # raised meanwhile

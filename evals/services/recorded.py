@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from accounts.models import Project
 from evals.graders.base import Answered, Grader, GradeResult, JudgeUnavailable, SampleInput, Surroundings
@@ -99,7 +100,7 @@ async def one_word(
     return version, grader, trace_pk, storable_result(await grader.grade(sample, None, surroundings))
 
 
-async def ask_judge(client: Client, subject: str, job: str, **call: object) -> Answered:
+async def ask_judge(client: Client, subject: str, job: str, **call: Any) -> Answered:
     """Ask the judge by the client. Raises JudgeUnavailable."""
     try:
         reply = await client.chat(**call, tools=None, purpose="judge", job=job, subject=subject)
