@@ -48,7 +48,9 @@ def otlp_view(receive: Callable[[Project, bytes, str], ProtoMessage]) -> Callabl
             if request.method != "POST":
                 raise ApiError(405, f"{request.method} is not allowed here; use POST.")
             caller = sending_caller(request)
-            has_body = request.headers.get("Content-Length") not in (None, "", "0") or "Transfer-Encoding" in request.headers
+            has_body = (
+                request.headers.get("Content-Length") not in (None, "", "0") or "Transfer-Encoding" in request.headers
+            )
             if request_type(request) is None and (request.content_type or has_body):
                 raise ApiError(
                     415,
@@ -56,7 +58,9 @@ def otlp_view(receive: Callable[[Project, bytes, str], ProtoMessage]) -> Callabl
                 )
             body = read_body(request, settings.INGEST_MAX_BYTES)
             # No byte at all is an empty request in protobuf, whatever is said of it.
-            return otlp_answer(request, receive(caller.project, body, request.content_type if body else PROTOBUF))
+            return otlp_answer(
+                request, receive(caller.project, body, (request.content_type or "") if body else PROTOBUF)
+            )
         except ApiError as error:
             return otlp_error(request, error.status, error.message)
         except DecodeError as error:

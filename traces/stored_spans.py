@@ -5,7 +5,7 @@ full value of a column that had to be cut.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
@@ -50,11 +50,8 @@ ELSEWHERE = frozenset(
         "output_messages", "available_tools", "origin", *TEXT_SIZES,
     )
 )  # fmt: skip
-PAYLOAD = {
-    one.name: one.default if one.default is not MISSING else one.default_factory()  # type: ignore[misc]
-    for one in fields(SpanRecord)
-    if one.name not in ELSEWHERE
-}
+EMPTY = SpanRecord("", "")
+PAYLOAD = {one.name: getattr(EMPTY, one.name) for one in fields(SpanRecord) if one.name not in ELSEWHERE}
 PriceUsd = Callable[..., float | None]
 
 
@@ -166,7 +163,7 @@ def encode_span(record: SpanRecord, bodies: Bodies, price_usd: PriceUsd) -> Stor
         )
         source = "" if cost is None else "priced"
     tool_name = clean_text(str(record.tool.get("name") or ""), 200) if record.tool else ""
-    columns = [
+    columns: list[Any] = [
         record.span_id,
         record.parent_span_id,
         kind,
@@ -251,7 +248,7 @@ def load_span(
         end_ns=values["end_ns"],
         position=values["position"],
         status=values["status"],
-        usage=Usage(*(values[name] for name in TOKENS), values["cost_usd"], values["cost_source"]),
+        usage=Usage(**{name: values[name] for name in (*TOKENS, "cost_usd", "cost_source")}),
         input_messages=input_messages,
         output_messages=output_messages,
         available_tools=tools,

@@ -390,9 +390,9 @@ def settle_usage(
             sought |= missing
         above: set[Place] = set()
         for place in frontier:
-            node = fresh.get(place) or stored.get(place)
-            if node is None:
+            if place not in fresh and place not in stored:
                 continue
+            node = fresh[place] if place in fresh else stored[place]
             if node.counts:
                 node.counts = False
                 if place not in fresh:
