@@ -340,7 +340,7 @@ class ModelClient:
                 return ProviderError(message, kind="timeout", retryable=True)
             message = f'Provider "{name}" did not answer for {model} within {self.timeout_s:g} s; the call may have been charged.'
             return ProviderError(message, kind="timeout", retryable=True, may_be_charged=True)
-        reason = redact(first_line(str(cause).encode("utf-8", "replace")), resolved.api_key)
+        reason = redact(first_line(deepest(cause).encode("utf-8", "replace")), resolved.api_key)
         if isinstance(cause, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError):
             message = (
                 f'Provider "{name}" cannot be reached at {where}: {reason}. Is it running, and is the base URL right?'
@@ -469,6 +469,20 @@ def retry_after(headers: Any) -> float | None:
         parsed = email.utils.parsedate_tz(headers.get("retry-after") or "")
         seconds = email.utils.mktime_tz(parsed) - time.time() if parsed else float("nan")
     return max(0.0, seconds) if seconds == seconds and seconds < 86400 * 365 else None
+
+
+def deepest(error: BaseException) -> str:
+    """Return what the operating system said, where it is behind an error; else the error's own words."""
+    found: BaseException | None = error
+    for _ in range(10):
+        if isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        if found is None:
+            break
+        found = found.__cause__ or found.__context__
+    return str(error)
 
 
 def give_up(error: ProviderError, tries: int) -> ProviderError:

@@ -39,7 +39,7 @@ class Ending:
 class JobCost:
     """What a job's calls cost so far, in US dollars.
 
-    `cost_usd` counts calls without a known outcome at the mean of the answered ones of the same model. `unpriced` are answered
+    `cost_usd` counts calls without a known outcome at the mean of the job's answered ones of the same model. `unpriced` are answered
     calls whose price is not known: they are not in the sum.
     """
 
@@ -131,7 +131,8 @@ def refuse(future: asyncio.Future[int], error: Exception) -> None:
 
 def write_batch(starts: list[Call], ends: list[Ending]) -> list[int]:
     """Write starts and ends in one transaction; returns the keys of the starts, in order."""
-    close_old_connections()
+    if not connection.in_atomic_block:
+        close_old_connections()  # this thread serves no requests: nobody else drops a connection that broke
     with transaction.atomic():
         made = Call.objects.bulk_create(starts) if starts else []
         if ends:
@@ -179,7 +180,7 @@ def job_cost(job: str | Iterable[str]) -> JobCost:
     jobs = [job] if isinstance(job, str) else list(job)
     rows = (
         Call.objects.filter(job__in=jobs)
-        .values("model")
+        .values("job", "model")
         .annotate(
             total=Count("pk"),
             answered=Count("pk", filter=Q(state=CallState.ANSWERED)),

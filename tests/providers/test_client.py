@@ -277,7 +277,7 @@ def test_chat_cancelled_in_flight_leaves_an_unknown_call(project, provider, prov
 
     async def stop(client):
         task = asyncio.ensure_future(client.chat(**ASK))
-        while not provider_server.call_count:
+        while not provider_server.call_count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -293,7 +293,7 @@ def test_chat_cancelled_before_it_is_sent_leaves_no_open_call(project, provider,
         await client.chat(**ASK)
         task = asyncio.ensure_future(client.chat(**ASK))
         await asyncio.sleep(0)
-        while not client.ledger.starts and not (client.ledger.writer and not client.ledger.writer.done()):
+        while not client.ledger.starts and not (client.ledger.writer and not client.ledger.writer.done()):  # noqa: ASYNC110
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

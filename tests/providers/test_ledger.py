@@ -1,0 +1,94 @@
+import asyncio
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from providers.ledger import Ending, Ledger, job_cost, mark_unknown, write_batch
+from providers.models import Call, CallState
+
+
+def make_call(project, **fields):
+    return Call(
+        **{
+            "project": project,
+            "provider": "p",
+            "model": "m",
+            "purpose": "generate",
+            "started_at": timezone.now(),
+            **fields,
+        }
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_start_returns_when_the_row_is_on_disk(project):
+    async def main():
+        ledger = Ledger()
+        keys = await asyncio.gather(*(ledger.start(make_call(project, subject=f"sample:{n}")) for n in range(60)))
+        found = await asyncio.to_thread(lambda: dict(Call.objects.values_list("pk", "subject")))
+        assert [found[key] for key in keys] == [f"sample:{n}" for n in range(60)]
+        for key in keys:
+            ledger.end(Ending(key, CallState.ANSWERED, timezone.now(), 3, 4, 0.5, "a\x00b"))
+        await ledger.flush()
+
+    asyncio.run(main())
+
+    assert set(Call.objects.values_list("state", "input_tokens", "output_tokens", "cost_usd", "error")) == {
+        ("answered", 3, 4, 0.5, "ab")
+    }
+
+
+@pytest.mark.django_db
+def test_a_batch_of_many_is_written_in_few_statements(project):
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        write_batch([make_call(project) for _ in range(50)], [])
+
+    assert len([query for query in queries if "INSERT" in query["sql"]]) <= 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_start_that_cannot_be_written_raises_and_the_next_one_works(project):
+    from django.db import DatabaseError
+
+    async def main():
+        ledger = Ledger()
+        lost = make_call(project)
+        lost.project_id = None
+        with pytest.raises(DatabaseError):
+            await ledger.start(lost)
+        assert await ledger.start(make_call(project))
+        await ledger.flush()
+
+    asyncio.run(main())
+
+    assert Call.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_mark_unknown_closes_only_the_open_calls_that_are_meant(project):
+    rows = [("run:1", "sample:1", "started"), ("run:1", "sample:2", "answered"), ("run:2", "sample:3", "started")]
+    for job, subject, state in rows:
+        make_call(project, job=job, subject=subject, state=state).save()
+
+    assert mark_unknown(subjects=["sample:1", "sample:2"]) == 1
+    assert list(Call.objects.order_by("pk").values_list("state", flat=True)) == ["unknown", "answered", "started"]
+    assert mark_unknown(job="run:2") == 1
+    assert "may have been charged" in Call.objects.get(subject="sample:3").error
+
+
+@pytest.mark.django_db
+def test_job_cost_counts_calls_of_unknown_outcome_at_the_mean(project):
+    for state, cost in (("answered", 0.2), ("answered", 0.4), ("answered", None), ("unknown", None), ("failed", None)):
+        make_call(project, job="run:1", state=state, cost_usd=cost, input_tokens=10).save()
+    make_call(project, job="run:2", state="answered", cost_usd=9.0).save()
+
+    cost = job_cost("run:1")
+
+    assert cost.cost_usd == pytest.approx(0.6 + 0.3)
+    assert (cost.calls, cost.answered, cost.failed, cost.unknown, cost.open, cost.unpriced) == (5, 3, 1, 1, 0, 1)
+    assert job_cost(["run:1", "run:2"]).cost_usd == pytest.approx(9.9)
+    assert job_cost("run:9").cost_usd == 0.0
