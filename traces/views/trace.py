@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from accounts.access import ProjectRequest, project_page
 from traces import page_queries, queries, search
 from traces.conversation import conversation
-from traces.kinds import KINDS
+from traces.kinds import KINDS, KindLook, kind_look
 from traces.models import Trace
 from traces.pointers import NoSuchPlace, as_text, read_place
 from traces.span_panel import describe_span
@@ -37,6 +37,7 @@ class ShownRow:
     """A row as the template draws it. `left` and `width` are percent of the window; no bar where `has_bar` is false."""
 
     row: Row
+    look: KindLook
     title: str
     detail: str
     has_bar: bool = False
@@ -123,6 +124,9 @@ def tree_context(request: ProjectRequest, tree: Tree, window: Window, chosen: st
         "row_last": first + len(page),
         "row_count": len(numbers),
         "hit_count": hits,
+        "row_query": f"&{kept}"
+        if (kept := urlencode({key: value for key, value in (("only", only), ("find", find)) if value}))
+        else "",
         "only": only,
         "find": find,
         "is_filtered": wanted is not None,
@@ -138,7 +142,8 @@ def show_row(tree: Tree, row: Row, window: Window, chosen: str) -> ShownRow:
     bar = place_bar(start, length, window)
     return ShownRow(
         row,
-        row_title(row),
+        kind_look(row.kind),
+        row_title(row)[:160],
         row_detail(row),
         has_bar=bar is not None,
         left=bar.left if bar else 0.0,
