@@ -430,7 +430,7 @@ def versus(comparison: Comparison, detail: SampleDetail, *, pair: str, grader: G
     traces = [by_letter[letter].sample.trace_id for letter in chosen if by_letter[letter].sample.trace_id]
     tools: dict[int, list[ToolUsed]] = defaultdict(list)
     spans = Span.objects.filter(trace__in=traces, kind=Kind.TOOL).order_by("start_ns", "position", "id")
-    for trace, name, tool, status in spans.values_list("trace", "name", "tool_name", "status"):
+    for trace, name, tool, status in spans.values_list("trace_id", "name", "tool_name", "status"):
         tools[trace].append(ToolUsed(tool or name, status == "error"))
     criteria = criteria_of({entry.grader.pk for letter in chosen for entry in by_letter[letter].scores})
     sides = []

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 from django.db.models import Avg, Count, F, Max, Q, QuerySet, Sum
 from django.utils import timezone
@@ -106,7 +105,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Overview:
-    """What the overview shows. `total` counts every run of the agents, whenever it was; `sample_count` the answers of comparisons."""
+    """What the overview shows. `total` counts the runs of the window; where it has none, every run of the agents."""
 
     now: Period
     before: Period
@@ -167,7 +166,11 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
     start = end - timedelta(days=DAYS)
     traces = agent_runs(project)
     now, before = period(traces, start, end), period(traces, start - timedelta(days=DAYS), start)
-    totals = traces.aggregate(total=Count("id"), last=Max("sort_ns"))
+    # Counting everything is slow among millions of traces, and only said where nothing is recent.
+    total, last_at_ns = now.runs, None
+    if not total:
+        totals = traces.aggregate(total=Count("id"), last=Max("sort_ns"))
+        total, last_at_ns = totals["total"], totals["last"]
     agents = agent_rows(traces, now, before) if now.runs else []
     rubric_count = Rubric.objects.filter(project=project, archived_at=None).count()
     published = (
@@ -183,8 +186,8 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
     return Overview(
         now=now,
         before=before,
-        total=totals["total"],
-        last_at_ns=totals["last"],
+        total=total,
+        last_at_ns=last_at_ns,
         days=day_rows(traces, start, end),
         agents=agents[:MAX_AGENTS],
         agent_count=len(agents),
@@ -195,9 +198,7 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         published_count=published,
         dataset_count=dataset_count,
         item_count=Item.objects.filter(dataset__project=project, valid_to=None).count(),
-        steps=steps(
-            has_traces=totals["total"] > 0, published=published, datasets=dataset_count, comparisons=comparison_count
-        ),
+        steps=steps(has_traces=total > 0, published=published, datasets=dataset_count, comparisons=comparison_count),
     )
 
 
@@ -210,13 +211,11 @@ def day_rows(traces: QuerySet[Trace], start: date, end: date) -> list[Day]:
         .values("day")
         .annotate(runs=Count("id"), errors=Count("id", filter=FAILED))
     )
-    found = {int(row["day"]): row for row in counted}
+    found = {int(day): (runs, errors) for day, runs, errors in counted.values_list("day", "runs", "errors")}
     first = day_ns(start) // DAY_NS
-    rows = []
-    for number in range((end - start).days):
-        row: dict[str, Any] = found.get(first + number, {"runs": 0, "errors": 0})
-        rows.append(Day(start + timedelta(days=number), row["runs"], row["errors"]))
-    return rows
+    return [
+        Day(start + timedelta(days=number), *found.get(first + number, (0, 0))) for number in range((end - start).days)
+    ]
 
 
 @dataclass(frozen=True)
@@ -253,29 +252,26 @@ def bars(days: list[Day]) -> list[Bar]:
 
 def agent_rows(traces: QuerySet[Trace], now: Period, before: Period) -> list[AgentRow]:
     """Count the runs of each agent in both periods, most runs first."""
-    figures = {
-        "runs": Count("id"),
-        "errors": Count("id", filter=FAILED),
-        "silent": Count("id", filter=SILENT),
-        "cost_usd": Sum("cost_usd"),
-    }
-    old = {
-        row["agent_name"]: row
-        for row in within(traces, before.start, before.end).order_by().values("agent_name").annotate(**figures)
-    }
+    old = {name: (runs, errors) for name, runs, errors, _, _ in by_agent(within(traces, before.start, before.end))}
     rows = []
-    for row in within(traces, now.start, now.end).order_by().values("agent_name").annotate(**figures):
-        name = row["agent_name"]
-        past = old.get(name, {"runs": 0, "errors": 0})
+    for name, runs, errors, silent, cost_usd in by_agent(within(traces, now.start, now.end)):
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         condition = f'agent:"{escaped}"' if name else "-has:agent"
-        rows.append(
-            AgentRow(
-                name, row["runs"], row["errors"], row["silent"], row["cost_usd"], past["runs"], past["errors"],
-                f"{now.query} {condition}",
-            )
-        )  # fmt: skip
+        past = old.get(name, (0, 0))
+        rows.append(AgentRow(name, runs, errors, silent, cost_usd, *past, f"{now.query} {condition}"))
     return sorted(rows, key=lambda row: (-row.runs, row.name))
+
+
+def by_agent(traces: QuerySet[Trace]) -> list[tuple[str, int, int, int, float | None]]:
+    """Return (agent, runs, failed, fine with a failed step, cost) of each agent, in no order."""
+    figures = (
+        traces.order_by()
+        .values("agent_name")
+        .annotate(
+            runs=Count("id"), errors=Count("id", filter=FAILED), silent=Count("id", filter=SILENT), usd=Sum("cost_usd")
+        )
+    )
+    return list(figures.values_list("agent_name", "runs", "errors", "silent", "usd"))
 
 
 def worth_look(traces: QuerySet[Trace], start: date, end: date) -> list[Trace]:

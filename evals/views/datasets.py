@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -85,8 +85,7 @@ def dataset_import(request: ProjectRequest, dataset_slug: str) -> HttpResponse:
 
 def lines_page(request: ProjectRequest, form: ItemLinesForm, dataset: Dataset | None) -> HttpResponse:
     if form.is_bound and form.shown_again:
-        form.data = form.data.copy()
-        form.data["text"] = form.shown_again
+        form.data = {**form.data.dict(), "text": form.shown_again} if isinstance(form.data, QueryDict) else form.data
     context = {
         "form": form,
         "dataset": dataset,

@@ -152,11 +152,11 @@ def comparison_new(request: ProjectRequest) -> HttpResponse:
         return show(request, launch, status=422)
     candidates = sent_rows(request.POST, "candidate", CandidateForm, 26)
     graders = sent_rows(request.POST, "grader", GraderForm, 20)
-    notice = change_rows(action, candidates, graders, judge=queries.default_judge(launch.choices))
+    change_rows(action, candidates, graders, judge=queries.default_judge(launch.choices))
     initial = {name: request.POST.get(name, "") for name in ComparisonForm.base_fields}
     launch.start(initial=initial, candidates=candidates, graders=graders)
-    if action.startswith("try:"):
-        notice = try_code(launch, graders, whole(action.partition(":")[2]))
+    place = whole(action.partition(":")[2]) if action.startswith("try:") else None
+    notice = None if place is None else try_code(launch, graders, place)
     if action == "estimate" and request.wants_partial:
         return render(request, "evals/_estimate.html", launch.context() | {"is_swap": True})
     return show(request, launch, notice=notice)
@@ -194,7 +194,7 @@ def first_values(request: ProjectRequest, launch: Launch) -> dict[str, Any]:
     return {"initial": initial, "candidates": candidates, "graders": graders}
 
 
-def change_rows(action: str, candidates: list[Row], graders: list[Row], *, judge: str) -> Row | None:
+def change_rows(action: str, candidates: list[Row], graders: list[Row], *, judge: str) -> None:
     """Add or remove a row as the button said."""
     verb, _, what = action.partition(":")
     if verb == "add-candidate":
@@ -212,7 +212,7 @@ def change_rows(action: str, candidates: list[Row], graders: list[Row], *, judge
     ):
         del candidates[place]
     elif verb == "add-grader":
-        start = {
+        start: dict[str, Row] = {
             "rubric": {"judge_model": judge},
             "string_check": {
                 "operation": "ilike",
@@ -224,13 +224,14 @@ def change_rows(action: str, candidates: list[Row], graders: list[Row], *, judge
         graders.append({"kind": what, **start.get(what, {})})
     elif verb == "remove-grader" and (place := whole(what)) is not None and place < len(graders):
         del graders[place]
-    return None
 
 
-def try_code(launch: Launch, graders: list[Row], place: int | None) -> Row | None:
+def try_code(launch: Launch, graders: list[Row], place: int) -> Row | None:
     """Run a code grader on the first item, with the item's reference as the answer, and say what it gave."""
     revision = launch.form.revisions.get(whole(launch.form["revision"].value()) or 0)
-    if place is None or place >= len(graders) or revision is None:
+    if place >= len(graders):
+        return None
+    if revision is None:
         return {"tone": "bad", "title": "Choose a dataset first.", "place": place}
     item = revision_items(revision).first()
     content = item.content if item else {}
