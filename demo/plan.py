@@ -49,8 +49,8 @@ def plan_runs(now: datetime) -> Iterator[Recorder]:
         start = midnight - timedelta(days=days_ago) + timedelta(seconds=seconds)
         if start > now - timedelta(
             minutes=20
-        ):  # nothing in the future: what today has not reached happened the day before
-            start -= timedelta(days=1)
+        ):  # nothing in the future: what today has not reached is spread over the days before
+            start -= timedelta(days=1 + index % (DAYS - 1))
         for run in run_session(index, rng, start, now):
             number += 1
             yield run

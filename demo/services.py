@@ -84,7 +84,7 @@ def batches(runs: list[Recorder]) -> Iterator[bytes]:
 
 def ensure_rubrics(project: Project) -> list[RubricVersion]:
     """Create the three rubrics with their two versions, where they are missing. Returns the newest version of each."""
-    newest = []
+    newest: list[RubricVersion] = []
     for (old, first_note), (new, second_note) in RUBRICS:
         rubric = Rubric.objects.filter(project=project, name=old["name"]).first()
         if rubric is None:
