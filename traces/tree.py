@@ -8,6 +8,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+LONG_STEPS = (
+    30,
+    60,
+    120,
+    300,
+    600,
+    1_200,
+    1_800,
+    3_600,
+    7_200,
+    14_400,
+    21_600,
+    43_200,
+    86_400,
+)  # seconds between ticks
 LAST_TICK = 91  # percent: a label further right would run into the column beside the lane
 MODEL_KINDS = {"llm", "embedding"}
 WORK_KINDS = {  # kind -> the word under which the slowest path counts it
@@ -359,9 +374,7 @@ def ticks(window: Window, *, wanted: int = 5) -> list[tuple[float, str]]:
     """Return the round times in the window: (percent, label). None in an empty window; at its very end a line without label."""
     if window.length <= 0:
         return []
-    raw = window.length / wanted
-    size = 10 ** math.floor(math.log10(raw))
-    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw)
+    step = tick_step(window.length / wanted)
     first = math.ceil(window.start / step - 1e-9)
     last = math.floor(window.end / step + 1e-9)
     places = [number * step for number in range(first, last + 1)]
@@ -369,16 +382,24 @@ def ticks(window: Window, *, wanted: int = 5) -> list[tuple[float, str]]:
     return [(left, tick_label(at, step) if left <= LAST_TICK else "") for left, at in zip(lefts, places, strict=True)]
 
 
+def tick_step(least: float) -> float:
+    """Return the smallest round step of `least` seconds or more: 1, 2 or 5 of a power of ten; long ones in minutes or hours."""
+    if least > 20:
+        return next((step for step in LONG_STEPS if step >= least), math.ceil(least / 86_400) * 86_400)
+    size = 10 ** math.floor(math.log10(least))
+    return next(size * factor for factor in (1, 2, 5, 10) if size * factor >= least)
+
+
 def tick_label(seconds: float, step: float) -> str:
-    """Show the time of a tick: 250 ms, 1.5 s, 2:30 min."""
+    """Show the time of a tick: 250 ms, 1.5 s, 1:30 min, 2:15 h."""
     if seconds == 0:
         return "0 s"
     if step < 0.001:
         return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + " ms"
     if step < 1 and seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    if step < 60:
+    if step < 30:
         return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
-    if step < 3600:
+    if step < 1800:
         return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
-    return f"{seconds / 3600:.1f}".rstrip("0").rstrip(".") + " h"
+    return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f} h"

@@ -283,7 +283,16 @@ class SpanTree {
   // Unfold what hides a row.
   open(row) {
     let changed = false;
-    if (this.inside && !this.inside[row]) this.setWindow(0, this.total);
+    if (this.matches && !this.matches[row]) { // a filter or a window that hides it gives way
+      this.only = this.find = "";
+      this.writeTools();
+      this.applyFilter(true);
+    }
+    if (this.inside && !this.inside[row]) {
+      this.setWindow(0, this.total);
+      this.findInside();
+      changed = true;
+    }
     for (let at = this.parent[row]; at >= 0; at = this.parent[at]) {
       if (this.folded[at]) { this.folded[at] = 0; changed = true; }
     }
@@ -384,11 +393,6 @@ class SpanTree {
     for (let step = 1; step <= this.n; step++) {
       const row = (Math.max(this.cursor, this.selected < 0 ? -1 : this.cursor) + step + this.n) % this.n;
       if (!this.cols.error[row]) continue;
-      if (this.matches && !this.matches[row]) {
-        this.only = this.find = "";
-        this.writeTools();
-        this.applyFilter();
-      }
       this.select(row, { push: true });
       return;
     }
@@ -447,9 +451,7 @@ class SpanTree {
     const length = this.to - this.from;
     const places = [];
     if (length > 0) {
-      const raw = length / 5;
-      const size = 10 ** Math.floor(Math.log10(raw));
-      const step = [1, 2, 5, 10].map((factor) => size * factor).find((value) => value >= raw * 0.999999);
+      const step = tickStep(length / 5);
       for (let k = Math.ceil(this.from / step - 1e-9); k <= Math.floor(this.to / step + 1e-9); k++) places.push([k * step, step]);
     }
     const left = (at) => ((at - this.from) / length) * 100;
@@ -607,13 +609,22 @@ class SpanTree {
   }
 }
 
+// As tick_step and tick_label of traces/tree.py.
+const LONG_STEPS = [30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
+
+function tickStep(least) {
+  if (least > 20) return LONG_STEPS.find((step) => step >= least) ?? Math.ceil(least / 86400) * 86400;
+  const size = 10 ** Math.floor(Math.log10(least));
+  return [1, 2, 5, 10].map((factor) => size * factor).find((step) => step >= least * 0.999999);
+}
+
 function tickLabel(at, step) {
   if (at === 0) return "0 s";
   if (step < 0.001) return `${Number((at * 1000).toFixed(3))} ms`;
   if (step < 1 && at < 1) return `${Math.round(at * 1000)} ms`;
-  if (step < 60) return `${Number(at.toFixed(3))} s`;
-  if (step < 3600) return `${Math.floor(at / 60)}:${String(Math.round(at % 60)).padStart(2, "0")} min`;
-  return `${Number((at / 3600).toFixed(1))} h`;
+  if (step < 30) return `${Number(at.toFixed(3))} s`;
+  const two = (number) => String(Math.round(number)).padStart(2, "0");
+  return step < 1800 ? `${Math.floor(at / 60)}:${two(at % 60)} min` : `${Math.floor(at / 3600)}:${two((at % 3600) / 60)} h`;
 }
 
 // The overview above the timeline: every span as a line, and the window as a frame with two handles.

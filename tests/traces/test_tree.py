@@ -200,4 +200,12 @@ def test_bar_of_a_span_that_ends_before_it_starts_has_no_negative_width():
 def test_ticks_are_round_times():
     assert [label for _, label in ticks(make_window(14.82, None, None))] == ["0 s", "5 s", "10 s"]
     assert [label for _, label in ticks(make_window(0.2, None, None))][:3] == ["0 s", "50 ms", "100 ms"]
+    assert [label for _, label in ticks(make_window(4000, None, None))] == [
+        "0 s",
+        "20:00 min",
+        "40:00 min",
+        "60:00 min",
+    ]
+    assert [label for _, label in ticks(make_window(20_000, None, None))][:3] == ["0 s", "2:00 h", "4:00 h"]
+    assert [label for _, label in ticks(make_window(10, None, None))][-1] == ""  # it would run into the next column
     assert ticks(make_window(0, None, None)) == []
