@@ -416,7 +416,7 @@ class ModelClient:
 
     async def aclose(self) -> None:
         """Write what is left to write, and close the connections."""
-        await self.ledger.flush()
+        await self.ledger.aclose()
         for client in self._clients.values():
             await client.close()
         self._clients.clear()

@@ -90,6 +90,11 @@ class Ledger:
         while self.writer is not None and not self.writer.done():
             await asyncio.shield(self.writer)
 
+    async def aclose(self) -> None:
+        """Flush, and close the database connection of the writing thread."""
+        await self.flush()
+        await sync_to_async(close_connection)()
+
     def wake_writer(self) -> None:
         if self.writer is None or self.writer.done():
             self.writer = asyncio.get_running_loop().create_task(self.write_all())
@@ -121,6 +126,11 @@ class Ledger:
                 for (_, future), key in zip(starts, keys, strict=True):
                     if not future.done():
                         future.set_result(key)
+
+
+def close_connection() -> None:
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def refuse(future: asyncio.Future[int], error: Exception) -> None:

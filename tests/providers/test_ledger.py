@@ -31,7 +31,7 @@ def test_start_returns_when_the_row_is_on_disk(project):
         assert [found[key] for key in keys] == [f"sample:{n}" for n in range(60)]
         for key in keys:
             ledger.end(Ending(key, CallState.ANSWERED, timezone.now(), 3, 4, 0.5, "a\x00b"))
-        await ledger.flush()
+        await ledger.aclose()
 
     asyncio.run(main())
 
@@ -61,7 +61,7 @@ def test_start_that_cannot_be_written_raises_and_the_next_one_works(project):
         with pytest.raises(DatabaseError):
             await ledger.start(lost)
         assert await ledger.start(make_call(project))
-        await ledger.flush()
+        await ledger.aclose()
 
     asyncio.run(main())
 
