@@ -203,7 +203,7 @@ def cards(report: ComparisonReport, grader: GraderHead) -> list[Card]:
     ours, theirs = b.figures(grader.pk), a.figures(grader.pk)
     threshold = "" if grader.pass_threshold is None else f"score {grader.pass_threshold:g} or more"
     trials = report.trials
-    most = f"pass^{trials}"
+    reliability = reliability_card(trials, theirs, ours) if trials > 1 else time_card(a, b)
     if pair is None:
         return [
             Card(grader.name, two(ours.mean), interval(ours.ci_low, ours.ci_high) or ours.counts),
@@ -213,7 +213,7 @@ def cards(report: ComparisonReport, grader: GraderHead) -> list[Card]:
                 f"{ours.passes} of {ours.pass_n} outputs" if ours.pass_n else "No threshold is set",
                 threshold,
             ),
-            Card(f"Reliability, {most}", share(last(ours.pass_hat_k)), reliability_words(trials)),
+            reliability,
             Card(
                 "Cost per sample",
                 money(b.cost_per_sample_usd),
@@ -233,11 +233,7 @@ def cards(report: ComparisonReport, grader: GraderHead) -> list[Card]:
             points(theirs.pass_rate, ours.pass_rate),
             threshold,
         ),
-        Card(
-            f"Reliability, {most}",
-            arrow(share(last(theirs.pass_hat_k)), share(last(ours.pass_hat_k))),
-            reliability_words(trials),
-        ),
+        reliability,
         Card(
             "Cost per sample",
             arrow(money(a.cost_per_sample_usd), money(b.cost_per_sample_usd)),
@@ -284,8 +280,22 @@ def points(before: float | None, after: float | None) -> str:
     return "the same" if change == 0 else f"{change:+d} point{'s' if abs(change) != 1 else ''}".replace("-", MINUS)
 
 
-def reliability_words(trials: int) -> str:
-    return "one trial an item" if trials == 1 else f"all {trials} trials pass"
+def reliability_card(trials: int, before: GraderFigures, after: GraderFigures) -> Card:
+    """Show pass^k at the most trials, from the baseline to the candidate; alone where they are the same one."""
+    mine = share(last(after.pass_hat_k))
+    value = mine if before is after else arrow(share(last(before.pass_hat_k)), mine)
+    return Card(f"Reliability, pass^{trials}", value, f"all {trials} trials pass")
+
+
+def time_card(before: CandidateFigures, after: CandidateFigures) -> Card:
+    """Show the median time of an answer."""
+    mine = seconds(after.p50_ms)
+    slow = "" if after.p95_ms is None else f"{after.letter}: the slowest 5% take {seconds(after.p95_ms)} or more"
+    return Card("Time of an answer, p50", mine if before is after else arrow(seconds(before.p50_ms), mine), slow)
+
+
+def seconds(ms: float | None) -> str:
+    return NONE if ms is None else f"{ms / 1000:.2f} s"
 
 
 def cost_words(before: float | None, after: float | None) -> str:

@@ -303,3 +303,9 @@ def steps(*, has_traces: bool, published: int, datasets: int, comparisons: int) 
             "evals:comparison_new", "Compare candidates", comparisons > 0,
         ),
     ]  # fmt: skip
+
+
+def dataset_without_comparison(project: Project) -> Dataset | None:
+    """Return the newest dataset that no comparison used, or None."""
+    used = Comparison.objects.filter(project=project).values("dataset_revision__dataset")
+    return Dataset.objects.filter(project=project).exclude(pk__in=used).order_by("-created_at", "-id").first()

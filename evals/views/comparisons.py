@@ -99,7 +99,7 @@ def page_context(request: ProjectRequest, found: Comparison, report: ComparisonR
         "can_retry": not report.progress.is_active and comparison_pages.has_failures(found),
         "verdict": split_verdict(report),
         "spent": spent_words(report),
-        "left": left_words(report.progress.seconds_left),
+        "facts": progress_facts(report),
         "poll_s": 2 if report.progress.counts.total <= 2_000 else 5 if report.progress.counts.total <= 20_000 else 15,
         "bucket_kept": kept(request, ("grader", "show", "sort", "pair")),
         "filters": filter_links(matrix),
@@ -162,6 +162,13 @@ def left_words(seconds: float | None) -> str:
         return "Less than a minute left"
     minutes = round(seconds / 60)
     return f"About {minutes} min left" if minutes < 100 else f"About {round(minutes / 60)} h left"
+
+
+def progress_facts(report: ComparisonReport) -> list[str]:
+    """Return what stands beside the bar: time left, money, the limit."""
+    ceiling = report.progress.ceiling_usd
+    limit = "" if ceiling is None else f"stops at ${ceiling:,.2f}" if ceiling >= 0.01 else f"stops at ${ceiling:.4f}"
+    return [fact for fact in (left_words(report.progress.seconds_left), spent_words(report), limit) if fact]
 
 
 def spent_words(report: ComparisonReport) -> str:

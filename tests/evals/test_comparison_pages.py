@@ -74,7 +74,7 @@ def test_the_page_says_who_beats_whom_and_the_cards_and_the_table_agree(client, 
     assert [card.value for card in cards(report, report.primary)] == [
         "+0.92",
         "0% → 92%",
-        "0% → 92%",
+        "1.00 s → 2.00 s",
         "$0.0100 → $0.0100",
     ]
     assert [round(row.main.mean, 2) for row in table.rows] == [0.0, 0.92]
