@@ -146,7 +146,7 @@ def records_of(
     )
     if reply is None:
         root.input_messages = thread
-        root.output_messages = [answer] if output_text else []
+        root.output_messages = [answer]  # an empty answer is one too
         return [root]
     usage = reply.usage or {}
     names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")

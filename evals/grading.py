@@ -25,7 +25,7 @@ def sample_from_records(records: list[SpanRecord]) -> SampleInput:
     root = next((record for record in records if record.parent_span_id not in ids), records[0])
     thread = conversation(records)
     calls = [record for record in records if record.kind == "llm"]
-    answer = last_answer(thread)
+    answer = last_answer(thread, records)
     output_text = plain_text(answer.get("content")) if answer else ""
     output_text = output_text or plain_text(root.output)
     if answer is None and not output_text and calls:
@@ -58,13 +58,21 @@ def sample_from_records(records: list[SpanRecord]) -> SampleInput:
     )
 
 
-def last_answer(thread: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the agent's last word: its last message with text, else its last message."""
-    answers = [message for message in thread if message.get("role") == "assistant"]
-    spoken = [message for message in answers if plain_text(message.get("content"))]
+def last_answer(thread: list[dict[str, Any]], records: list[SpanRecord]) -> dict[str, Any] | None:
+    """Return the agent's last word: its last message with text, else its last message.
+
+    What it was given as history is not its own word: where spans say what they answered, only that counts, even an empty text.
+    """
+    said = [message for record in records for message in record.output_messages if message.get("role") == "assistant"]
+    texts = {plain_text(message.get("content")) for message in said}
+    answers = [
+        message
+        for message in thread
+        if message.get("role") == "assistant" and (not said or plain_text(message.get("content")) in texts)
+    ]
     if answers and answers[-1].get("tool_calls") and answers[-1] is thread[-1]:
         return answers[-1]  # it ends with a call that nobody answered: that is the output
-    found = spoken or answers
+    found = [message for message in answers if plain_text(message.get("content"))] or answers or said
     return found[-1] if found else None
 
 

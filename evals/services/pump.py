@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
@@ -70,11 +71,14 @@ T = TypeVar("T")
 
 GATHER_S = 0.05  # outcomes are gathered this long before they are written together
 LOOK_S = 1.0  # how often the run's state and its spending are read
+BOOK_LATE_S = 2.0  # an ended call is in the book by then
 RENEW_S = 15.0  # how often leases are prolonged
 WRITE_ATTEMPTS = 4  # of a batch, while the database is busy or away
 MAX_BATCH = 200  # outcomes in one transaction
 FREE_CONCURRENCY = 32  # samples at once where no model answers them
 MAX_IN_WORK = 400
+
+CEILING = "ceiling"
 
 pump_numbers = itertools.count(1)
 
@@ -164,6 +168,7 @@ async def pump_run(
         finally:
             if client is None:
                 await own_client.aclose()
+                await sync_to_async(connections.close_all)()  # of the thread in which the client keeps its book
     finally:
         await database.close()
 
@@ -543,12 +548,13 @@ class Pump:
         await self.ledger.read(self.database)
         if not self.ledger.is_over:
             return True
-        await self.stop_for_ceiling()
-        return False
+        return not await self.stop_for_ceiling()
 
-    async def stop_for_ceiling(self) -> None:
-        if not self.halt and await self.database(stop_at_ceiling, self.job.run.pk):
-            self.stop_taking("ceiling")
+    async def stop_for_ceiling(self) -> bool:
+        """Stop the comparison where the book says that its ceiling is spent; True where it is stopped."""
+        if self.halt.reason != CEILING and await self.database(stop_at_ceiling, self.job.run.pk):
+            self.stop_taking(CEILING)
+        return self.halt.reason == CEILING
 
 
 class LeaseLost(Exception):
@@ -625,28 +631,30 @@ def earlier_verdict(project_id: int, version_id: int, rater: str, digest: str) -
 
 @dataclass
 class Ledger:
-    """What the comparison has cost: as read, plus what this pump added since."""
+    """What the comparison has cost: as the book says, plus what was added here since. Only a reason to look: the book decides."""
 
     job: str
     comparison_id: int | None
     ceiling_usd: float | None
     read_usd: float = 0.0
-    added_usd: float = 0.0
-    since: list[float] = field(default_factory=list)
+    added: list[tuple[float, float]] = field(default_factory=list)  # (when, US dollars)
 
     @property
     def is_over(self) -> bool:
-        return self.ceiling_usd is not None and self.read_usd + self.added_usd >= self.ceiling_usd
+        if self.ceiling_usd is None:
+            return False
+        return self.read_usd + sum(cost for _, cost in self.added) >= self.ceiling_usd
 
     def add(self, cost_usd: float | None) -> None:
-        self.added_usd += cost_usd or 0.0
+        if cost_usd and self.ceiling_usd is not None:
+            self.added.append((time.monotonic(), cost_usd))
 
     async def read(self, database: DatabaseThread) -> None:
-        """Read the sum of all calls again; calls that ended meanwhile may count twice until the next reading, never not at all."""
-        before = self.added_usd
+        """Read the sum of all calls again. The book is a moment late, so what ended just before is counted beside it."""
+        begun = time.monotonic()
         spent = await database(spending, self.comparison_id)
         self.read_usd = spent.total_usd
-        self.added_usd -= before
+        self.added = [(when, cost) for when, cost in self.added if when >= begun - BOOK_LATE_S]
 
 
 def spending_of(job: Job) -> Ledger:

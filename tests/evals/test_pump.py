@@ -409,6 +409,7 @@ def test_the_ceiling_stops_the_comparison_with_the_figures_and_raising_it_goes_o
             project=project, provider="p", model="echo", purpose="generate", job=call["job"], subject=call["subject"],
             state=CallState.ANSWERED, started_at=timezone.now(), cost_usd=0.01,
         )  # fmt: skip
+        connections.close_all()  # of this thread
 
     async def answer(call):
         await asyncio.to_thread(priced, call)
