@@ -41,7 +41,7 @@ def make_tree(count, *, errors=()):
                 end_ns=T + number * 10 * MS + 8 * MS,
                 status="error" if number in errors else "ok",
                 error_message="No such order" if number in errors else "",
-                tool={"name": f"tool {number}", "call_id": None, "arguments": {"order": number}, "result": "fine"}
+                tool={"name": f"tool {number}", "call_id": None, "arguments": {"n": number}, "result": "fine"}
                 if kind == "tool"
                 else None,
             )
@@ -88,7 +88,8 @@ def test_long_tree_draws_only_what_is_seen_and_never_a_blank_row(tree, transacti
         gaps = page.evaluate(
             """() => {
               const box = document.querySelector('#span-tree').getBoundingClientRect();
-              const rows = [...document.querySelectorAll('#span-tree [role=treeitem]:not([hidden])')].map((row) => row.getBoundingClientRect());
+              const seen = document.querySelectorAll('#span-tree [role=treeitem]:not([hidden])');
+              const rows = [...seen].map((row) => row.getBoundingClientRect());
               const blank = [];
               for (let y = box.top + 40; y < box.bottom - 40; y += 15) {
                 if (!rows.some((row) => row.top <= y && row.bottom >= y)) blank.push(y);

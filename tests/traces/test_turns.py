@@ -33,8 +33,8 @@ def make_records(turns=2, result='{"state": "shipped"}'):
         )  # fmt: skip
         history = [*history, asked, {"role": "tool", "tool_call_id": f"call-{turn}", "content": result}]
         records.append(
-            make_span(**common, span_id=f"say-{turn}", kind="llm", start_ns=at + 2 * SECOND, end_ns=at + 3 * SECOND, usage=Usage(20, 5, cost_usd=0.5),
-                      input_messages=history, output_messages=[answer])
+            make_span(**common, span_id=f"say-{turn}", kind="llm", start_ns=at + 2 * SECOND, end_ns=at + 3 * SECOND,
+                      usage=Usage(20, 5, cost_usd=0.5), input_messages=history, output_messages=[answer])
         )  # fmt: skip
         history = [*history, answer]
     return records
