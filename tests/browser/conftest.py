@@ -4,7 +4,6 @@ Needs a Chromium or Chrome on the machine in PATH; without one these tests are s
 """
 
 import json
-import os
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -39,13 +38,16 @@ def chromium_path() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium_path: str) -> Iterator[Any]:
-    """One headless Chromium for the session. Playwright's loop runs in this thread: the ORM is told that this is fine."""
+    """One headless Chromium for a module, no longer: while Playwright runs, its event loop counts as running in this thread.
+
+    The ORM is told that this is fine; tests of other rooms that start a loop of their own come after it has ended.
+    """
     from playwright.sync_api import sync_playwright
 
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         browser = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
         yield browser
         browser.close()
