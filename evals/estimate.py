@@ -46,8 +46,8 @@ class Estimate:
 
     @property
     def money(self) -> str:
-        """Say the cost: about $0.42, no cost, not known."""
-        if self.all_scripted or not self.calls:
+        """Say the cost: about $0.42, no cost, not known. Scripted models have made-up prices, which the books show as well."""
+        if not self.calls:
             return "no cost"
         if self.unpriced and not self.cost_usd:
             return "cost not known"
@@ -85,8 +85,6 @@ def estimate_comparison(
             tokens = (judge.rubric_chars + item_chars) // CHARS_PER_TOKEN + candidate.answer_tokens + FRAME_TOKENS
             models.append((judge.model, per_candidate, tokens, VERDICT_TOKENS * max(1, judge.criteria)))
     for model, calls, input_tokens, output_tokens in models:
-        if is_scripted(model):
-            continue
         one = price(model, input_tokens, output_tokens)
         if one is None:
             unpriced.append(model)

@@ -54,7 +54,7 @@ def test_from_a_file_of_cases_to_a_verdict(page, project):
     models.nth(1).fill("demo/terse")
     page.get_by_role("button", name="Add a string check").click()
     page.get_by_label("Compared with").wait_for()
-    page.get_by_text("Run 16 samples, no cost").wait_for()
+    page.get_by_text("Run 16 samples, about").wait_for()
     page.get_by_role("button", name="Run 16 samples").click()
     page.wait_for_url("**/comparisons/*")
     assert page.locator("#progress .progress").count() == 1

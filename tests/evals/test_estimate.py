@@ -29,9 +29,15 @@ def test_cost_is_that_of_all_calls():
     assert round(estimate().cost_usd, 6) == round(40 * (210 + 250) / 1_000_000, 6)
 
 
-def test_scripted_models_cost_nothing():
+def test_a_comparison_of_scripted_models_alone_is_marked_and_priced_as_its_books_will_be():
     found = estimate(candidates=[Asked("demo/careful")], judges=[Judge("demo/judge", 100)])
-    assert found.words == "Run 20 samples, no cost"
+    assert found.all_scripted
+    assert found.cost_usd > 0
+    assert not estimate(candidates=[Asked("demo/careful"), Asked("gpt-a")]).all_scripted
+
+
+def test_nothing_to_ask_costs_nothing():
+    assert estimate(candidates=[Asked("")]).words == "Run 20 samples, no cost"
 
 
 def test_a_model_without_a_price_is_named_and_not_counted_as_free():
