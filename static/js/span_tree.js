@@ -317,7 +317,7 @@ class SpanTree {
     for (const element of this.list.rows.values()) element.setAttribute("aria-selected", element.row === row);
     this.writeAddress({ push, tab });
     clearTimeout(this.asking);
-    this.asking = setTimeout(() => this.loadPanel(), push ? 0 : 90);
+    this.asking = setTimeout(() => this.loadPanel(push), push ? 0 : 90);
     this.showPanel(true);
   }
 
@@ -338,7 +338,8 @@ class SpanTree {
     this.moveTo(this.cursor);
   }
 
-  loadPanel() {
+  // isAsked: by a tap or a click; on a phone the panel, which lies below the tree, is then brought into view.
+  loadPanel(isAsked = false) {
     const address = new URLSearchParams({ span: this.cols.id[this.selected] });
     const tab = new URLSearchParams(location.search).get("tab");
     if (tab) address.set("tab", tab);
@@ -346,6 +347,7 @@ class SpanTree {
     window.htmx.ajax("GET", `${location.pathname}?${address}`, { source: panel, target: panel, swap: "innerHTML show:none" }).finally(() => {
       clearTimeout(slow);
       panel.removeAttribute("aria-busy");
+      if (isAsked && panel.getBoundingClientRect().top > innerHeight * 0.6) panel.scrollIntoView({ block: "start" });
     });
   }
 

@@ -253,12 +253,13 @@ def test_hostile_names_run_nothing(tree, transactional_db):
     assert page.locator("main img").count() == 0
 
 
-def test_phone_shows_the_tree_without_a_sideways_scroll(phone, transactional_db):
+def test_phone_scrolls_the_tree_in_its_box_and_brings_the_panel_into_view(phone, transactional_db):
     make_tree(2_000)
     phone.goto(PATH)
     phone.wait_for_selector("#span-tree[data-ready]")
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert phone.locator(SHOWN).count() < 120
-    phone.evaluate("scrollTo(0, 20000)")
-    rows = "[...document.querySelectorAll('#span-tree [role=treeitem]:not([hidden])')]"
-    until(phone, f"{rows}.some((row) => Math.abs(row.getBoundingClientRect().top - innerHeight / 2) < 40)")
+    phone.evaluate("document.querySelector('#span-tree').scrollTop = 20000")
+    until(phone, "document.querySelector('[data-range]').textContent.startsWith('Rows 66')")
+    phone.tap(f"{SHOWN} >> nth=30")
+    until(phone, "document.querySelector('#span-panel').getBoundingClientRect().top < innerHeight / 2")
