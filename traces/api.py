@@ -20,10 +20,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from accounts.access import DEFAULT_PROJECT, ApiError, Caller, ProjectRequest, api_view, authenticate
 from accounts.models import Project, Scope
+from traces.agents_sdk import decode_agents
 from traces.list_queries import CursorError, trace_page
 from traces.models import Trace
 from traces.otlp import JSON_TYPES, PROTOBUF_TYPES, DecodeError, decode_logs, decode_traces
 from traces.queries import trace_document, trace_summary
+from traces.responses import ingest_agents
 from traces.search import QueryError
 from traces.services import IngestResult, ingest_logs, ingest_spans
 
@@ -264,6 +266,34 @@ def too_large(limit: int) -> ApiError:
 otlp_traces = otlp_view(receive_traces)
 otlp_logs = otlp_view(receive_logs)
 otlp_metrics = otlp_view(receive_metrics)
+
+
+# The OpenAI Agents SDK in ------------------------------------------------------------------------------------------
+
+
+@csrf_exempt  # programs send keys, not cookies
+def agents_ingest(request: HttpRequest) -> HttpResponse:
+    """POST /v1/traces/ingest: what the SDK's own exporter sends. What is valid is kept; the answer says what was not."""
+    try:
+        if request.method != "POST":
+            raise ApiError(405, f"{request.method} is not allowed here; use POST.")
+        caller = sending_caller(request)
+        decoded = decode_agents(read_body(request, settings.INGEST_MAX_BYTES))
+        result = ingest_agents(caller.project, decoded)
+    except ApiError as error:
+        return error.response()
+    except DecodeError as error:
+        return ApiError(400, str(error)).response()
+    except (OperationalError, InterfaceError) as error:
+        log.warning("Ingest: the database could not take a batch: %s", error)
+        return ApiError(503, "The database cannot take the batch now (busy, full or away); send it again.").response()
+    rejected = [*decoded.rejected, *result.rejected]
+    if rejected:
+        log.warning("Agents SDK: %s items were not kept: %s", len(rejected), reasons(rejected))
+    return json_response({"accepted": result.accepted, "rejected": rejected[:MAX_REASONS]})
+
+
+agents_ingest.is_api = True  # type: ignore[attr-defined]  # read by accounts.middleware.login_required
 
 
 # The read API ----------------------------------------------------------------------------------------------------

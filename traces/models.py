@@ -266,3 +266,38 @@ class LogRecord(models.Model):
 
     def __str__(self) -> str:
         return f"log of {self.trace_id}/{self.span_id}"
+
+
+class TraceItem(models.Model):
+    """What an agent SDK says of a whole trace, apart from its spans; it may come before them or after them."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    trace_id = models.CharField(max_length=MAX_ID)
+    content = models.BinaryField(help_text="JSON: workflow_name, group_id, metadata")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "trace_id"], name="trace_item_once")]
+
+    def __str__(self) -> str:
+        return f"item of {self.trace_id}"
+
+
+class ProxiedResponse(models.Model):
+    """A response by its id: where its proxied call was recorded, and which span of an agent SDK names it.
+
+    Whichever comes first waits for the other; see `traces.responses`. Empty ids: not known yet, or not any more.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    response_id = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    proxied_trace_id = models.CharField(max_length=MAX_ID, blank=True)
+    proxied_span_id = models.CharField(max_length=MAX_ID, blank=True)
+    agent_trace_id = models.CharField(max_length=MAX_ID, blank=True)
+    agent_span_id = models.CharField(max_length=MAX_ID, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "response_id"], name="proxied_response_once")]
+
+    def __str__(self) -> str:
+        return self.response_id

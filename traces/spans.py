@@ -52,6 +52,7 @@ class SpanRecord:
     release: str = ""
     version: str = ""
     workflow_name: str = ""
+    trace_name: str = ""  # what its sender calls the whole trace, where that is not the name of the root
     prompt: dict[str, Any] | None = None  # {"name", "version", "template", "variables"}
     tags: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class SpanRecord:
     available_tools: list[Any] | None = None
     content_recorded: bool = True
     attributes: dict[str, Any] = field(default_factory=dict)  # everything as sent; see `moved`
-    moved: dict[str, Any] = field(default_factory=dict)  # attributes whose content lives in the messages: how to rebuild them
+    moved: dict[str, Any] = field(default_factory=dict)  # attributes whose content is in the messages: how to rebuild
     unrecognised: list[str] = field(default_factory=list)  # names of attributes that no rule read
     events: list[dict[str, Any]] = field(default_factory=list)  # {"name", "time_ns", "attributes"}
     links: list[dict[str, Any]] = field(default_factory=list)

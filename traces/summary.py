@@ -105,7 +105,7 @@ def read_facts(record: SpanRecord, usage: UsageRow) -> Facts:
         ],
         parent=parent,
         kind=record.kind,
-        name=clean_text(record.name, PREVIEW),
+        name=clean_text(record.trace_name or record.name, PREVIEW),
         status=record.status,
         start_ns=record.start_ns,
         end_ns=record.end_ns,

@@ -26,6 +26,7 @@ app_name = "traces"
 urlpatterns = [
     # Programs. SDKs of other products put their own prefix before OTLP's path, or append it to an address that has it.
     re_path(r"^(?:api/public/otel/|otel/|v1/traces/)?v1/traces/?$", api.otlp_traces, name="otlp_traces"),
+    re_path(r"^v1/traces/ingest/?$", api.agents_ingest, name="agents_ingest"),
     re_path(r"^(?:api/public/otel/|otel/|v1/logs/)?v1/logs/?$", api.otlp_logs, name="otlp_logs"),
     re_path(r"^(?:api/public/otel/|otel/|v1/metrics/)?v1/metrics/?$", api.otlp_metrics, name="otlp_metrics"),
     path("api/traces", api.trace_list, name="api_trace_list"),

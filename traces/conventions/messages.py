@@ -119,6 +119,24 @@ def read_chat_message(item: dict[str, Any]) -> list[Message]:
     return read_role_message(item)
 
 
+def read_response_items(items: Any, speaker: str) -> list[Message]:
+    """Return the messages of one side of a Responses call: a text, or items. `speaker`: who says what names nobody.
+
+    An item of a kind that is no message (a web search, code that was run) is one message of the assistant with the item as its part.
+    """
+    if isinstance(items, str):
+        return [make_message(speaker, items)] if items else []
+    messages: list[Message] = []
+    for item in items if isinstance(items, list) else []:
+        if not isinstance(item, dict):
+            continue
+        found = read_chat_message({"role": speaker, **item} if item.get("type") == "message" else item)
+        if not found and isinstance(item.get("type"), str) and item["type"] not in ("reasoning", "item_reference"):
+            found = [make_message("assistant", [item])]
+        messages.extend(found)
+    return messages
+
+
 def read_role_message(item: dict[str, Any]) -> list[Message]:
     """Return the messages of an object with role and content."""
     role = read_role(item.get("role"))

@@ -10,6 +10,7 @@ how to rebuild it. Whatever a rebuild would not give back equal stays in `attrib
     llm.tools                                 {"form": "flat_tools", "style"}
     gen_ai.input.messages, …                  {"form": "parts", "side", "style"?, "sizes"?, "each", "extra"?, "literal"?, …}
     input.value of an LLM request             {"form": "request", "style", "document", "keys": {key: how}}
+    a bare chat list of input messages        {"form": "request", "only": key, …}
     any other                                 {"form": "field", "field", "style"?}
 """
 
@@ -53,7 +54,8 @@ def rebuild_moved(record: SpanRecord, name: str) -> dict[str, Any]:
     if form == "parts":
         return {name: write_styled(write_part_list(getattr(record, SIDES[recipe["side"]]), recipe), recipe)}
     if form == "request":
-        return {name: write_styled(write_request(record, recipe), recipe)}
+        document = write_request(record, recipe)
+        return {name: write_styled(document[recipe["only"]] if "only" in recipe else document, recipe)}
     return {name: write_styled(read_field(record, recipe["field"]), recipe)}
 
 
@@ -333,6 +335,19 @@ def move_request(record: SpanRecord, name: str, sent: Any, document: Any) -> Non
         return
     recipe = {"form": "request", "style": style, "document": rest, "order": list(document), "keys": keys}
     if write_request(record, recipe) == document:
+        record.moved[name] = recipe
+        record.attributes.pop(name, None)
+
+
+def move_chat_list(record: SpanRecord, name: str, sent: Any) -> None:
+    """Take a list of chat messages, given as a value, out of the record where the input messages write it again."""
+    if not isinstance(sent, list) or not record.input_messages:
+        return
+    how = learn_chat(sent, record.input_messages, {})
+    if how is None:
+        return
+    recipe = {"form": "request", "only": "input", "document": {}, "order": ["input"], "keys": {"input": how}}
+    if write_request(record, recipe)["input"] == sent:
         record.moved[name] = recipe
         record.attributes.pop(name, None)
 
