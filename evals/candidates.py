@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evals.chat import NotAMessage, from_openai, last_text, plain_text, storable, to_openai, tools_to_openai
 from evals.models import Candidate, CandidateKind, Run
 from evals.templating import MissingVariable, render
+from providers.registry import is_scripted
 from traces.models import Trace
 from traces.spans import SpanRecord, Usage
 
@@ -33,7 +34,7 @@ class Asked:
     thread: list[dict[str, Any]] = field(default_factory=list)  # what was said before the answer, in our form
 
 
-def ask_for(candidate: Candidate, content: dict[str, Any], source_trace_pk: int | None) -> Asked:
+def ask_for(candidate: Candidate, content: dict[str, Any], source_trace_pk: int | None, *, trial: int = 1) -> Asked:
     """Return what a candidate does with an item. Raises BadItem."""
     if candidate.kind == CandidateKind.NOTHING:
         return Asked(thread=said_before(content))
@@ -51,6 +52,8 @@ def ask_for(candidate: Candidate, content: dict[str, Any], source_trace_pk: int 
     sampling = {
         name: value for name, value in candidate.sampling.items() if name != "response_format" and value is not None
     }
+    if is_scripted(candidate.model):  # a script repeats itself word for word: each trial asks with a seed of its own
+        sampling = {"seed": trial, **sampling}
     return Asked(
         messages=messages,
         sampling=sampling,

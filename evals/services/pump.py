@@ -324,7 +324,7 @@ class Pump:
             if candidate.kind == CandidateKind.RECORDED:  # looks for the recorded trace
                 asked = await self.database(ask_for, candidate, sample.content, sample.source_trace_pk)
             else:
-                asked = ask_for(candidate, sample.content, sample.source_trace_pk)
+                asked = ask_for(candidate, sample.content, sample.source_trace_pk, trial=sample.trial)
         except BadItem as problem:
             return Failure(sample.pk, str(problem))
         if asked.recorded_trace_pk is not None:
