@@ -246,6 +246,12 @@ def send_all(url: str, bodies: list[bytes], *, connections: int, headers: dict[s
     lock, times, failures = threading.Lock(), [], []
 
     def work() -> None:
+        try:
+            send()
+        except OSError as error:
+            failures.append(repr(error))
+
+    def send() -> None:
         connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=120)
         while True:
             with lock:
@@ -360,7 +366,6 @@ def main() -> None:
             print(f"ingest: {stored:,} spans in the database, {took:.1f} s, {stored / took:,.0f} spans/s; "
                   f"batch p50 {statistics.median(times) * 1000:.0f} ms, p99 {times[int(len(times) * 0.99)] * 1000:.0f} ms; "
                   f"sender CPU {sender:.1f} s")  # fmt: skip
-            quarter = len(bodies) // 4
             print(f"list: median of ten GETs {measure_gets(url + '/p/default/traces'):.0f} ms (page), "
                   f"{measure_gets(url + '/api/traces'):.0f} ms (API)")  # fmt: skip
             if stored != report["spans"]:

@@ -11,8 +11,8 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Look for cyclic garbage less often: a batch of spans makes 100,000 objects that are no garbage, and the full sweeps that they
-    set off took two fifths of the time of ingest. What the application loaded is never looked at again.
+    """Look for cyclic garbage less often: a batch of spans makes 100,000 objects that are no garbage, and the sweeps that they set
+    off took a tenth of the time of ingest. What the application loaded is never looked at again.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -31,6 +31,7 @@ PAYLOAD_COLUMNS = ("span_id", "content", "origin_id", "tools_id", "input_node_id
 TRACE_COLUMNS = ("id", "project_id", "trace_id", "source", "received_at", *summary.COLUMNS)
 JSON_COLUMNS = ("metadata", "tags", "model_names", "session_ids")
 AMOUNTS = (*TOKENS, "cost_usd")
+FROM_WANTED = "FROM wanted CROSS JOIN traces_span WHERE trace_id = trace_pk AND span_id = wanted_id"
 Links = Callable[[StoredSpan], tuple[int | None, ...]]  # keys of a span's origin, tools, input node and output node
 
 
@@ -65,7 +66,7 @@ def ingest_spans(project: Project, records: Iterable[SpanRecord], *, source: str
     if not spans:
         return IngestResult(accepted, rejected)
     trace_ids = sorted({trace_id for trace_id, _ in spans})
-    with transaction.atomic():
+    with choose_store().in_turn(), transaction.atomic():
         batch = Batch(project, source=source, bodies=bodies)
         batch.store.lock_joins(project.pk, trace_ids, alone=False)
         logs = read_logs(batch.store, project, trace_ids)
@@ -95,8 +96,8 @@ def ingest_logs(project: Project, logs: Iterable[LogItem]) -> IngestResult:
     if not rows:
         return IngestResult(accepted, rejected)
     trace_ids = sorted({trace_id for trace_id, _, _ in rows})
-    with transaction.atomic():
-        store = choose_store()
+    store = choose_store()
+    with store.in_turn(), transaction.atomic():
         store.lock_joins(project.pk, trace_ids, alone=True)
         columns = ("project_id", "trace_id", "span_id", "digest", "time_ns", "content")
         store.insert_or_leave("traces_logrecord", columns, list(rows.values()))
@@ -141,8 +142,8 @@ def join_stored(project: Project, places: set[tuple[str, str]]) -> dict[str, int
         return {}
     names = {pk: trace_id for trace_id, pk in known.items()}
     store.lock_traces("t.id", sorted(names))
-    rows = store.read_where_pair_in(
-        "SELECT trace_id, span_id, id, digest FROM traces_span WHERE (trace_id, span_id) IN {pairs}",
+    rows = store.read_wanted(
+        f"SELECT trace_id, span_id, id, digest {FROM_WANTED}",
         [(known[trace_id], span_id) for trace_id, span_id in places if trace_id in known],
     )
     if not rows:
@@ -451,9 +452,8 @@ class Merge:
 
     def find_known(self) -> dict[Place, KnownSpan]:
         """Return the spans of the batch that are stored."""
-        rows = self.store.read_where_pair_in(
-            "SELECT trace_id, span_id, id, digest, end_ns, has_usage_below, counts_usage FROM traces_span"
-            " WHERE (trace_id, span_id) IN {pairs}",
+        rows = self.store.read_wanted(
+            f"SELECT trace_id, span_id, id, digest, end_ns, has_usage_below, counts_usage {FROM_WANTED}",
             [(trace_pk, span.span_id) for trace_pk, spans in self.by_trace.items() for span in spans],
         )
         return {
@@ -474,9 +474,9 @@ class Merge:
         nodes = {(trace_pk, span.span_id): fresh_node(span.facts) for trace_pk, span in self.new}
         with_usage_below = []
         if nodes:
-            with_usage_below = self.store.read_where_pair_in(
-                "SELECT DISTINCT trace_id, parent_span_id FROM traces_span"
-                " WHERE has_usage_below AND (trace_id, parent_span_id) IN {pairs}",
+            with_usage_below = self.store.read_wanted(
+                "SELECT DISTINCT trace_id, parent_span_id FROM wanted CROSS JOIN traces_span"
+                " WHERE trace_id = trace_pk AND parent_span_id = wanted_id AND has_usage_below",
                 list(nodes),
             )
         for trace_pk, span, old in self.changed:
@@ -497,9 +497,8 @@ class Merge:
 
     def find_usage(self, places: set[Place]) -> dict[Place, UsageNode]:
         """Return stored spans as the count of usage sees them."""
-        rows = self.store.read_where_pair_in(
-            "SELECT trace_id, span_id, parent_span_id, has_usage_below, counts_usage, id FROM traces_span"
-            " WHERE (trace_id, span_id) IN {pairs}",
+        rows = self.store.read_wanted(
+            f"SELECT trace_id, span_id, parent_span_id, has_usage_below, counts_usage, id {FROM_WANTED}",
             places,
         )
         return {

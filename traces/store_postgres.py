@@ -7,6 +7,7 @@ message nodes are shared by all, so they go through a staging table and may be l
 
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.db import connection
@@ -14,6 +15,11 @@ from django.db import connection
 Rows = Sequence[Sequence[Any]]
 JOIN_LOCKS = 64  # a project's traces share so many locks: enough to keep writers apart, few enough to hold all
 JOIN_CLASS = 0x6D62 << 8  # "mb": our corner of the space of advisory locks
+
+
+def in_turn() -> AbstractContextManager[None]:
+    """Nothing to wait for: writers work at once."""
+    return nullcontext()
 
 
 def lock_joins(project_id: int, trace_ids: Iterable[str], *, alone: bool) -> None:
@@ -35,11 +41,12 @@ def read_where_in(sql: str, before: Sequence[Any], values: Iterable[Any]) -> lis
     return read(sql.replace("IN {values}", "= ANY(%s)"), [*before, list(values)])
 
 
-def read_where_pair_in(sql: str, pairs: Iterable[tuple[int, str]]) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement whose `{pairs}` stands for a list of (number, text)."""
+def read_wanted(sql: str, pairs: Iterable[tuple[int, str]]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement that starts FROM `wanted(trace_pk, wanted_id)`, a list of pairs, CROSS JOIN another table."""
     given = list(pairs)
     values = [[pair[0] for pair in given], [pair[1] for pair in given]]
-    return read(sql.replace("{pairs}", "(SELECT * FROM unnest(%s::bigint[], %s::text[]))"), values)
+    wanted = "WITH wanted(trace_pk, wanted_id) AS (SELECT * FROM unnest(%s::bigint[], %s::text[])) "
+    return read(wanted + sql, values)
 
 
 def lock_traces(columns: str, trace_pks: Iterable[int]) -> list[tuple[Any, ...]]:

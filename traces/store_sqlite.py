@@ -4,7 +4,9 @@ A transaction begins IMMEDIATE, so there is one writer at a time: rows looked up
 be taken from the sequence table.
 """
 
+import fcntl
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -23,6 +25,22 @@ def chunks(values: Iterable[Any], size: int = AT_ONCE) -> Iterator[list[Any]]:
 
 def marks(count: int) -> str:
     return ", ".join(["%s"] * count)
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Wait for our turn to write, before a transaction begins: by a file lock, which wakes the next writer at once.
+
+    SQLite's own waiting sleeps and tries again, so that under load some writers would wait for seconds. Inside a transaction there
+    is nothing to wait for: the database's lock is ours already.
+    """
+    name = str(connection.settings_dict["NAME"])
+    if connection.in_atomic_block or ":memory:" in name or "mode=memory" in name:
+        yield
+        return
+    with open(f"{name}-turn", "ab") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # let go when the file is closed, or the process ends
+        yield
 
 
 def lock_joins(project_id: int, trace_ids: Iterable[str], *, alone: bool) -> None:
@@ -44,12 +62,16 @@ def read_where_in(sql: str, before: Sequence[Any], values: Iterable[Any]) -> lis
     return found
 
 
-def read_where_pair_in(sql: str, pairs: Iterable[tuple[int, str]]) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement whose `{pairs}` stands for a list of (number, text)."""
+def read_wanted(sql: str, pairs: Iterable[tuple[int, str]]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement that starts FROM `wanted(trace_pk, wanted_id)`, a list of pairs, CROSS JOIN another table.
+
+    Written so, SQLite looks each pair up; for `(a, b) IN (VALUES …)` it would read the whole table.
+    """
     found: list[tuple[Any, ...]] = []
     for part in chunks(pairs, AT_ONCE // 2):
         values = ", ".join(["(%s, %s)"] * len(part))
-        found += read(sql.replace("{pairs}", f"(VALUES {values})"), [value for pair in part for value in pair])
+        wanted = f"WITH wanted(trace_pk, wanted_id) AS (VALUES {values}) "
+        found += read(wanted + sql, [value for pair in part for value in pair])
     return found
 
 
