@@ -356,7 +356,9 @@ def generic_quality(text: str, name: str, chance: Chance) -> float:
 def plain_verdict(messages: list[Any], chance: Chance) -> str:
     """Answer a prompt for a label or a score in words."""
     asked = "\n".join(text_of(message) for message in messages)
-    labels = re.search(r"(?:one of|labels?|categories|choose from|either)\s*:?\s*([\w '\",/\[\]-]{3,200})", asked, re.I)
+    labels = re.search(
+        r"(?:one of|labels?|categories|choose from|either)\s{0,5}:?\s{0,5}([\w '\",/\[\]-]{3,200})", asked, re.I
+    )
     if labels:
         options = [part.strip(" '\"[]") for part in re.split(r",|/|\bor\b", labels.group(1))]
         options = [option for option in options if option]
@@ -364,7 +366,9 @@ def plain_verdict(messages: list[Any], chance: Chance) -> str:
             rest = asked.replace(labels.group(0), "")
             found = mentioned(options, rest)
             return found or options[int(chance.case("label") * len(options))]
-    scale = re.search(r"(?:from|between)?\s*(-?\d+(?:\.\d+)?)\s*(?:to|and|-|–)\s*(-?\d+(?:\.\d+)?)", asked, re.I)
+    scale = re.search(
+        r"(?<![\d.])(-?\d{1,9}(?:\.\d{1,9})?)\s{0,3}(?:to|and|-|–)\s{0,3}(-?\d{1,9}(?:\.\d{1,9})?)", asked, re.I
+    )
     if scale and re.search(r"\b(?:score|rate|rating|grade|number)\b", asked, re.I):
         low, high = float(scale.group(1)), float(scale.group(2))
         value = low + (high - low) * generic_quality(last_user_text(messages), "score", chance)

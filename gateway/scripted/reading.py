@@ -21,7 +21,7 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 WEIGHTS = {"complaint": 1.6, "status": 0.9, "exchange": 1.1, "cancel": 1.1}
 DAMAGED = ("crack", "broken", "damaged", "wrong item", "leak", "stale", "dent", "smashed", "faulty", "defect")
 ORDER = re.compile(r"(?<![\w-])(?:#?[A-Z]{1,3}-?\d{4,10}|#\d{4,10})(?![\w-])")
-EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}")
 MONEY = re.compile(r"[$€£]\s?(\d[\d,]*(?:\.\d{1,2})?)")
 NEW_ADDRESS = re.compile(
     r"(?:\bto|should be|is now|at)\s+(\d+\w?\s+[^.?!\n]{4,70}?)(?:\s+instead\b|[.?!\n]|$)", re.IGNORECASE
@@ -111,7 +111,10 @@ def read_situation(messages: list[Any]) -> Situation:
     for message in messages:
         if message.get("role") in ("system", "developer", "tool"):
             for value in json_objects(text_of(message)):
-                found.facts.update(flat(value))
+                entries = flat(value)
+                if not {"order_id", "items", "days_since_delivery"} & set(entries):
+                    entries.pop("status", None)  # of the action, not of the order
+                found.facts.update(entries)
     found.intent = intent_of(found.wish)
     if found.intent == "other":
         found.intent = next((intent for text in reversed(said) if (intent := intent_of(text)) != "other"), "other")
