@@ -20,7 +20,7 @@ IDENTIFIER = re.compile(r"[$€£]\s?\d[\d,]*(?:\.\d+)?|(?<![\w-])#?[A-Z]{1,4}[-
 WORD = re.compile(r"[^\W\d_]{4,}")
 TIMING = re.compile(
     r"\b(?:within|in|by|until|today|tomorrow|next)\b[^.!?]{0,30}\b(?:days?|hours?|week|month|box|monday|friday)\b"
-    r"|\btoday\b|\btomorrow\b|\d+ days ago",
+    r"|\btoday\b|\btomorrow\b",
     re.IGNORECASE,
 )
 POLITE = re.compile(
@@ -102,7 +102,7 @@ def judge(body: dict[str, Any], chance: Chance) -> str:
         share = min(max(finding.share + noise, 0.0), 1.0)
         level = levels[round(share * (len(levels) - 1))] if len(levels) != 2 else levels[share >= 0.55]
         answer[name] = {"evidence": finding.quotes, "reason": " ".join(finding.reasons), "level": level}
-        summary.append(finding.reasons[0])
+        summary.append(" ".join(finding.reasons[:3]))
     for name, rule in properties.items():
         if name not in answer:
             text = " ".join(dict.fromkeys(summary)) or "Nothing could be judged."
@@ -184,6 +184,8 @@ def look_at_reference(sheet: Sheet) -> Finding:
     if APPROVES.search(sheet.reference) and not APPROVES.search(sheet.answer) and "approv" in sheet.reference:
         share = min(share, 0.3)
         reasons.append("The answer does not say that a person has to approve this.")
+    if any(re.search(r"[A-Z$€£]", fact) for fact in missing) or 3 * len(missing) > len(wanted) > 0:
+        share = min(share, 0.35)
     if missing:
         reasons.append(f"Missing from the answer: {', '.join(missing[:4])}.")
     elif wanted:
