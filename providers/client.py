@@ -151,19 +151,14 @@ class ModelClient:
         purpose: str = "generate",
         job: str = "",
         subject: str = "",
-        trial: int = 0,
     ) -> Answer:
         """Ask a model and return its answer. Raises ProviderError when it is clear that none will come for now.
 
-        `trial` numbers the attempts at one question: a scripted model, which knows no chance, takes it as its seed.
         A server that does not know a response format gets the schema in words. What a judge's model does not take (temperature,
         seed) is left out; a candidate's sampling is never changed but for the name of `max_tokens`.
         """
         resolved = await self.resolve(model)
-        sampling = dict(sampling or {})
-        if resolved.is_scripted and trial:
-            sampling.setdefault("seed", trial)
-        request = Request(resolved.model, messages, sampling, tools, response_format, purpose, job, subject)
+        request = Request(resolved.model, messages, dict(sampling or {}), tools, response_format, purpose, job, subject)
         known = learned.setdefault((self.project.pk, resolved.base_url, model), Learned())
         self.apply(known, request)
         tries = 0

@@ -135,11 +135,14 @@ def test_in_process_an_unknown_scripted_model_is_rejected(project):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_trials_of_a_scripted_model_differ_by_themselves(project):
-    texts = {run(project, model="demo/careful", trial=trial).text for trial in range(1, 9)}
+def test_trials_of_a_scripted_model_differ_by_their_seed(project):
+    texts = {run(project, model="demo/careful", sampling={"seed": trial}).text for trial in range(1, 9)}
 
     assert len(texts) > 1
-    assert run(project, model="demo/careful", trial=1).text == run(project, model="demo/careful", trial=1).text
+    assert (
+        run(project, model="demo/careful", sampling={"seed": 1}).text
+        == run(project, model="demo/careful", sampling={"seed": 1}).text
+    )
 
 
 @pytest.mark.django_db(transaction=True)
