@@ -19,8 +19,9 @@ from demo.telemetry import as_request
 from evals.models import Comparison, Dataset
 from evals.services.comparisons import CandidateSpec, create_comparison
 from evals.services.datasets import create_dataset
-from evals.services.graders import GraderSpec
+from evals.services.graders import GraderSpec, ensure_grader_version
 from evals.services.pump import pump_run
+from evals.services.recorded import grade_traces
 from rubrics.models import Rubric, RubricVersion
 from rubrics.services import create_rubric, publish_version, save_draft
 from rubrics.standard import standard_from
@@ -29,6 +30,7 @@ from traces.models import Trace
 SLUG = "demo"
 NAME = "Fernhill demo"
 BATCH_BYTES = 2_000_000  # of one POST
+MARKED = 100  # recorded runs that the judge marks
 COMPARISON = "Which model answers Fernhill's customers?"
 JUDGE = "demo/judge"
 CANDIDATES = ["demo/careful", "demo/brisk", "demo/terse"]
@@ -54,6 +56,8 @@ def load_demo(*, run: bool = True, progress: Callable[[str], None] = print, now:
     if run:
         run_comparison(comparison)
         progress("Three scripted models compared on 40 cases.")
+        count = mark_recent_runs(project, versions[1])
+        progress(f"{count} recent runs marked by the rubric “{versions[1].rubric.name}”.")
     return project
 
 
@@ -125,6 +129,16 @@ def ensure_comparison(project: Project, dataset: Dataset, versions: list[RubricV
     return create_comparison(
         project, name=COMPARISON, revision=revision, candidates=candidates, graders=graders, trials=2
     )
+
+
+def mark_recent_runs(project: Project, version: RubricVersion) -> int:
+    """Have the scripted judge mark the newest recorded runs by a rubric version. Returns how many; a repeat adds nothing."""
+    spec = GraderSpec(name=version.rubric.name, kind="rubric", config={"judge": JUDGE}, rubric_version=version)
+    newest = Trace.objects.filter(project=project, source="ingest", span_count__lt=200).order_by("-sort_ns", "-id")[
+        :MARKED
+    ]
+    grade_traces(project, newest, [ensure_grader_version(project, spec)], worker="demo")
+    return len(newest)
 
 
 def run_comparison(comparison: Comparison) -> None:

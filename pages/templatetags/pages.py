@@ -89,6 +89,8 @@ def money(usd: float | None, places: int = 4) -> str:
     """Show US dollars, four decimals per run and two in totals. Unknown is a dash, never 0."""
     if usd is None:
         return NONE
+    if 0 < usd < 0.5 * 10**-places:
+        return f"<${10**-places:.{places}f}"
     return f"${usd:,.{places}f}" if usd >= 0 else f"{MINUS}${-usd:,.{places}f}"
 
 

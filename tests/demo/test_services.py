@@ -35,6 +35,9 @@ def test_demo_is_loaded_whole_through_the_endpoint_and_a_repeat_changes_nothing(
         ("Agrees with the reference", "ok"): 240,
         ("Names the order", "ok"): 240,
     }
+    marked = Score.objects.filter(run=None, trace__source="ingest", is_current=True, criterion="")
+    assert marked.count() == 100
+    assert set(marked.values_list("state", flat=True)) == {"ok"}
     assert set(Call.objects.values_list("state", flat=True)) == {"answered"}
 
     before = counts()
