@@ -369,17 +369,14 @@ def main() -> None:
             print(f"list: median of ten GETs {measure_gets(url + '/p/default/traces'):.0f} ms (page), "
                   f"{measure_gets(url + '/api/traces'):.0f} ms (API)")  # fmt: skip
             if stored != report["spans"]:
-                sys.exit(
-                    f"{report['spans'] - stored:,} spans of {report['spans']:,} are missing ({quarter} batches a quarter)."
-                )
+                sys.exit(f"{report['spans'] - stored:,} spans of {report['spans']:,} are missing.")
         finally:
             if server is not None:
                 os.killpg(server.pid, signal.SIGTERM)
                 server.wait(30)
                 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-                print(
-                    f"server CPU with its children, start included: {used.ru_utime + used.ru_stime - report['cpu_s']:.1f} s"
-                )
+                cpu_s = used.ru_utime + used.ru_stime - report["cpu_s"]
+                print(f"server CPU with its children, start included: {cpu_s:.1f} s")
 
 
 if __name__ == "__main__":
