@@ -7,6 +7,7 @@ import secrets
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import Project, User
 from rubrics.models import RubricVersion
@@ -25,20 +26,35 @@ def sample_public_id() -> str:
     return "outputitem_" + secrets.token_hex(16)
 
 
+def file_public_id() -> str:
+    return "file-" + secrets.token_hex(16)
+
+
 # Datasets --------------------------------------------------------------------------------------------------------
 
 
 class Dataset(models.Model):
-    """A set of cases. Its rows are valid from one revision to another; a used revision never changes."""
+    """A set of cases. Its rows are valid from one revision to another; a used revision never changes.
+
+    An implicit one holds the rows that a run brought along (`/v1/evals`): it is in no list, is known by the digest of its rows so
+    that the same rows are kept once, and goes with the last run that used it.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="datasets")
     slug = models.SlugField(max_length=60)
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
+    is_implicit = models.BooleanField(default=False)
+    rows_digest = models.CharField(max_length=64, blank=True, help_text="Of an implicit dataset's rows")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "slug"], name="dataset_slug_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "slug"], name="dataset_slug_once"),
+            models.UniqueConstraint(
+                fields=["project", "rows_digest"], condition=Q(is_implicit=True), name="dataset_rows_once"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -71,6 +87,7 @@ class Item(models.Model):
     key = models.CharField(max_length=128)
     bucket = models.CharField(max_length=120, blank=True)
     content = models.JSONField()
+    sample = models.JSONField(null=True, help_text="An answer that came with the case; what graders see as `sample.*`")
     digest = models.CharField(max_length=32)
     position = models.PositiveIntegerField(default=0)
     valid_from = models.PositiveIntegerField(help_text="First revision that holds it")
@@ -139,11 +156,19 @@ class Eval(models.Model):
     name = models.CharField(max_length=200)
     item_schema = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict)
+    source_config = models.JSONField(
+        default=dict, help_text="data_source_config of /v1: type, metadata, …; empty: custom"
+    )
     graders = models.ManyToManyField(GraderVersion, through="EvalGrader", related_name="evals")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "public_id"], name="eval_public_id_once")]
+        indexes = [
+            models.Index(fields=["project", "created_at", "id"], name="eval_created"),
+            models.Index(fields=["project", "updated_at", "id"], name="eval_updated"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -156,6 +181,10 @@ class EvalGrader(models.Model):
     grader_version = models.ForeignKey(GraderVersion, on_delete=models.PROTECT, related_name="eval_graders")
     position = models.PositiveIntegerField(default=0)
     is_gate = models.BooleanField(default=False)
+    criterion_id = models.CharField(
+        max_length=400, blank=True, help_text="The testing criterion's id; empty: made from its place"
+    )
+    criterion = models.JSONField(null=True, help_text="The testing criterion as it was sent to /v1")
 
     class Meta:
         ordering = ["position", "id"]
@@ -173,6 +202,7 @@ class CandidateKind(models.TextChoices):
 
     MODEL = "model", "Asks a model"
     RECORDED = "recorded", "Scores what is stored"
+    GIVEN = "given", "Scores what its rows bring along"
     NOTHING = "nothing", "Does nothing"
 
 
@@ -185,7 +215,10 @@ class Candidate(models.Model):
     model = models.CharField(max_length=200, blank=True)
     system_prompt = models.TextField(blank=True, help_text="Template; {{ item.x }}")
     user_template = models.TextField(blank=True, help_text="Template; empty: the item's messages, else its input")
-    sampling = models.JSONField(default=dict, help_text="temperature, top_p, max_tokens, seed, …")
+    sampling = models.JSONField(default=dict, help_text="temperature, top_p, max_tokens, seed, tools, …")
+    input_messages = models.JSONField(
+        default=dict, blank=True, help_text="As sent to /v1; then the two templates are empty"
+    )
     digest = models.CharField(max_length=64)
 
     class Meta:
@@ -245,14 +278,19 @@ class Run(models.Model):
     trials = models.PositiveIntegerField(default=1)
     status = models.CharField(max_length=10, choices=RunStatus.choices, default=RunStatus.QUEUED)
     status_reason = models.TextField(blank=True)
+    error_code = models.CharField(max_length=40, blank=True, help_text="Of a failed run, for programs")
     metadata = models.JSONField(default=dict)
-    created_at = models.DateTimeField(auto_now_add=True)
+    data_source = models.JSONField(default=dict, help_text="As sent to /v1, without its rows; empty: made in the pages")
+    created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "public_id"], name="run_public_id_once")]
-        indexes = [models.Index(fields=["status"], condition=Q(status__in=["queued", "running"]), name="run_active")]
+        indexes = [
+            models.Index(fields=["eval", "created_at", "id"], name="run_of_eval"),
+            models.Index(fields=["status"], condition=Q(status__in=["queued", "running"]), name="run_active"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -300,7 +338,10 @@ class Sample(models.Model):
             models.UniqueConstraint(fields=["run", "item", "trial"], name="sample_once"),
             models.UniqueConstraint(fields=["project", "public_id"], name="sample_public_id_once"),
         ]
-        indexes = [models.Index(fields=["run", "status", "leased_until", "id"], name="sample_claim")]
+        indexes = [
+            models.Index(fields=["run", "status", "leased_until", "id"], name="sample_claim"),
+            models.Index(fields=["run", "finished_at", "id"], name="sample_finished"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.item} #{self.trial}"
@@ -358,6 +399,7 @@ class Score(models.Model):
     explanation = models.TextField(blank=True)
     evidence = models.JSONField(default=list, help_text='[{"quote", "span_id" or null, "found"}]')
     reason = models.TextField(blank=True, help_text="Why there is no value")
+    call = models.JSONField(null=True, help_text="What was asked of a judge and what it said, where that is kept")
     duration_ms = models.FloatField(null=True)
     cost_usd = models.FloatField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -392,3 +434,39 @@ class Score(models.Model):
 
     def __str__(self) -> str:
         return f"{self.grader_version} {self.value}"
+
+
+# Files of /v1 ----------------------------------------------------------------------------------------------------
+
+
+class File(models.Model):
+    """A file that a program uploaded. Its bytes are rows, so that every worker and every backup has them."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="files")
+    public_id = models.CharField(max_length=80, default=file_public_id)
+    filename = models.CharField(max_length=300)
+    purpose = models.CharField(max_length=40)
+    byte_count = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "public_id"], name="file_public_id_once")]
+        indexes = [models.Index(fields=["project", "created_at", "id"], name="file_created")]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+class FileChunk(models.Model):
+    """A piece of a file, in order of `number` from 0."""
+
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="chunks")
+    number = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["file", "number"], name="file_chunk_once")]
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.number}"
