@@ -159,7 +159,7 @@ class ModelClient:
         """
         resolved = await self.resolve(model)
         request = Request(resolved.model, messages, dict(sampling or {}), tools, response_format, purpose, job, subject)
-        known = learned.setdefault((self.project.pk, resolved.base_url, model), Learned())
+        known = learned.setdefault((self.project.pk, resolved.base_url, resolved.model), Learned())
         self.apply(known, request)
         tries = 0
         while True:
@@ -183,7 +183,7 @@ class ModelClient:
             resolved = await sync_to_async(resolve)(self.project, model)
         except UnknownModel as error:
             raise ProviderError(str(error), kind="rejected") from None
-        lasts = KNOWN_SCRIPTED_S if resolved.is_scripted else KNOWN_S
+        lasts = KNOWN_SCRIPTED_S if resolved.is_scripted and not resolved.asked else KNOWN_S
         self._resolved[model] = (time.monotonic() + lasts, resolved)
         return resolved
 
@@ -296,7 +296,8 @@ class ModelClient:
             cost = price_usd(resolved.model, used["input_tokens"], used["output_tokens"], used["cached_input_tokens"])
             if cost is None and answer.model != resolved.model:
                 cost = price_usd(answer.model, used["input_tokens"], used["output_tokens"], used["cached_input_tokens"])
-        return replace(answer, cost_usd=cost, duration_ms=float(took))
+        answered_by = resolved.model if resolved.asked else ""
+        return replace(answer, cost_usd=cost, duration_ms=float(took), answered_by=answered_by)
 
     async def send(self, client: "AsyncOpenAI", arguments: dict[str, Any], resolved: Resolved) -> bytes:
         """Send a request and return the body of its answer. Raises ProviderError."""

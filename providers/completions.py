@@ -62,6 +62,7 @@ class Answer:
     cost_usd: float | None = None
     duration_ms: float | None = None
     raw: dict[str, Any] = field(default_factory=dict)
+    answered_by: str = ""  # the model that was asked in place of an old name; empty where the named one was
 
 
 def read_completion(content: bytes, *, asked_model: str) -> Answer:

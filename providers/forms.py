@@ -9,8 +9,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from accounts.models import Project
-from providers.models import Provider
-from providers.registry import RESERVED_NAMES, SCRIPTED_PREFIX
+from providers.models import ModelAlias, Provider
+from providers.registry import RESERVED_NAMES, SCRIPTED_PREFIX, UnknownModel, resolve_name
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:_KEY|_TOKEN)", re.IGNORECASE)
 KEY_SOURCES = [
@@ -215,3 +215,54 @@ class ProviderForm(forms.Form):
 
     def has_moved(self, base_url: str) -> bool:
         return self.provider is None or origin(base_url) != origin(self.provider.base_url)
+
+
+class AliasForm(forms.Form):
+    """An old name and the model that answers in its place. One step only, so that nothing can go round in a circle."""
+
+    old_name = forms.CharField(
+        label="Old name", max_length=200, help_text="As evals and programs ask for it, for example gpt-4o-2024-05-13."
+    )
+    model = forms.CharField(
+        label="Answered by", max_length=200, help_text="A model that a provider here answers, or a scripted one."
+    )
+
+    def __init__(self, *args: Any, project: Project, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.project = project
+
+    def clean_old_name(self) -> str:
+        name = clean_model_name(self.cleaned_data["old_name"])
+        if name.startswith(SCRIPTED_PREFIX):
+            raise ValidationError(f"Names that start with {SCRIPTED_PREFIX} belong to the scripted models.")
+        used = ModelAlias.objects.filter(project=self.project, model=name).first()
+        if used is not None:
+            raise ValidationError(
+                f"“{used.old_name}” stands for “{name}”, so “{name}” cannot stand for another model. Change that one first."
+            )
+        return name
+
+    def clean_model(self) -> str:
+        name = clean_model_name(self.cleaned_data["model"])
+        chained = ModelAlias.objects.filter(project=self.project, old_name=name).first()
+        if chained is not None:
+            raise ValidationError(f"“{name}” is an old name itself; name “{chained.model}”, which it stands for.")
+        try:
+            resolve_name(self.project, name)
+        except UnknownModel as error:
+            raise ValidationError(str(error)) from None
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("model") and data.get("model") == data.get("old_name"):
+            self.add_error("model", "This is the old name itself; name another model.")
+        return data
+
+
+def clean_model_name(text: str) -> str:
+    """Return a model's name. Raises ValidationError for what cannot be one."""
+    name = text.strip()
+    if re.search(r"[\s\x00-\x1f*]", name):
+        raise ValidationError("A model's name has no spaces and no *.")
+    return name

@@ -26,6 +26,27 @@ class Provider(models.Model):
         return self.name
 
 
+class ModelAlias(models.Model):
+    """An old name of a model, such as one that exported evals ask for, and the model that answers in its place.
+
+    One step only: `providers.registry.resolve` never looks the second name up again.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="model_aliases")
+    old_name = models.CharField(max_length=200)
+    model = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "old_name"], name="model_alias_once"),
+            models.CheckConstraint(condition=~models.Q(old_name=models.F("model")), name="model_alias_of_another"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.old_name} → {self.model}"
+
+
 class CallState(models.TextChoices):
     """Where a call stands. `unknown`: the caller was killed while it waited, so it may have been charged."""
 

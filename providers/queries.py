@@ -7,7 +7,7 @@ from django.conf import settings
 
 from accounts.models import Project
 from providers.forms import warning_for
-from providers.models import Provider
+from providers.models import ModelAlias, Provider
 from providers.registry import (
     DEFAULT,
     SCRIPTED,
@@ -16,6 +16,7 @@ from providers.registry import (
     has_default_provider,
     resolve,
     resolve_default,
+    resolve_name,
     resolve_provider,
 )
 from providers.transports import scripted_models
@@ -61,6 +62,31 @@ def provider_rows(project: Project) -> list[ProviderRow]:
             SCRIPTED, "", list(scripted), "none", settings.PROVIDER_CONCURRENCY, is_scripted=True, about=scripted
         )
     )
+    return rows
+
+
+@dataclass(frozen=True)
+class AliasRow:
+    """An old name ready to render. `problem` says why its model cannot be asked."""
+
+    pk: int
+    old_name: str
+    model: str
+    provider: str
+    is_scripted: bool
+    problem: str = ""
+
+
+def alias_rows(project: Project) -> list[AliasRow]:
+    """Return the project's old names of models, in order of the name."""
+    rows = []
+    for alias in ModelAlias.objects.filter(project=project).order_by("old_name"):
+        try:
+            found = resolve_name(project, alias.model)
+        except UnknownModel as error:
+            rows.append(AliasRow(alias.pk, alias.old_name, alias.model, "", False, str(error)))
+        else:
+            rows.append(AliasRow(alias.pk, alias.old_name, alias.model, found.provider_name, found.is_scripted))
     return rows
 
 

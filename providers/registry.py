@@ -1,13 +1,16 @@
-"""Which provider answers which model: the project's own rows first, then the default one from the environment."""
+"""Which provider answers which model: the project's own rows first, then the default one from the environment.
+
+An old name stands for another model where the project says so (`ModelAlias`); that is looked up first, and once.
+"""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 
 from accounts.models import Project
-from providers.models import Provider
+from providers.models import ModelAlias, Provider
 from providers.secrets import UnreadableSecret, decrypt
 from providers.transports import find_transport, scripted_models
 
@@ -27,7 +30,7 @@ class UnknownModel(ValueError):
 
 @dataclass(frozen=True)
 class Resolved:
-    """Where a model is asked. The key is left out of every printed form."""
+    """Where a model is asked. The key is left out of every printed form. `asked`: the old name that `model` stands in for, or empty."""
 
     provider_name: str
     base_url: str
@@ -36,6 +39,7 @@ class Resolved:
     concurrency: int
     is_scripted: bool = False
     transport: "httpx.AsyncBaseTransport | None" = field(default=None, repr=False)
+    asked: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,29 @@ def find_provider(project: Project, model: str) -> Provider | None:
     return best[1]
 
 
+def aliases_of(project: Project) -> dict[str, str]:
+    """Return the project's old names of models, each with the model that answers in its place."""
+    return dict(ModelAlias.objects.filter(project=project).order_by("old_name").values_list("old_name", "model"))
+
+
+def shown_model(asked: str, answering: str = "") -> str:
+    """Return a model as people read it: `gpt-4o-old → demo/careful` where another one answers than was asked."""
+    return f"{asked} → {answering}" if answering and answering != asked else asked
+
+
 def resolve(project: Project, model: str) -> Resolved:
-    """Return where a model is asked. Raises UnknownModel saying what to do."""
+    """Return where a model is asked, or the one that answers in its place. Raises UnknownModel saying what to do."""
+    answering = ModelAlias.objects.filter(project=project, old_name=model).values_list("model", flat=True).first()
+    if answering is None:
+        return resolve_name(project, model)
+    try:
+        return replace(resolve_name(project, answering), asked=model)
+    except UnknownModel as error:
+        raise UnknownModel(f'"{model}" stands for "{answering}" here. {error}') from None
+
+
+def resolve_name(project: Project, model: str) -> Resolved:
+    """Return where the model of exactly this name is asked. Raises UnknownModel."""
     entry = find_transport(model)
     if entry is not None:
         if model not in entry.models:
@@ -125,7 +150,7 @@ def resolve_provider(provider: Provider, model: str) -> Resolved:
 
 
 def model_choices(project: Project) -> list[ModelChoice]:
-    """Return the models that can be offered by name: the project's, the configured judge, then the scripted ones."""
+    """Return the models that can be offered by name: the project's, the configured judge, the scripted ones, then old names."""
     found: dict[str, ModelChoice] = {}
     for provider in Provider.objects.filter(project=project).order_by("name"):
         for name in provider.model_names:
@@ -137,4 +162,17 @@ def model_choices(project: Project) -> list[ModelChoice]:
         if owner is not None or has_default_provider():
             found[judge] = ModelChoice(judge, owner.name if owner else DEFAULT, False)
     scripted = [ModelChoice(name, SCRIPTED, True, about) for name, about in scripted_models().items()]
-    return [*found.values(), *scripted]
+    return [*found.values(), *scripted, *old_names(project, set(found))]
+
+
+def old_names(project: Project, known: set[str]) -> list[ModelChoice]:
+    """Return the old names that stand for a model which somebody answers."""
+    choices = []
+    for old_name, model in aliases_of(project).items():
+        try:
+            found = resolve_name(project, model)
+        except UnknownModel:
+            continue
+        if old_name not in known:
+            choices.append(ModelChoice(old_name, found.provider_name, found.is_scripted, f"Stands for {model}."))
+    return choices

@@ -4,7 +4,7 @@ from django.db import transaction
 
 from accounts.models import Project, User
 from accounts.services import write_audit
-from providers.models import Provider
+from providers.models import ModelAlias, Provider
 from providers.secrets import encrypt
 
 
@@ -49,3 +49,18 @@ def delete_provider(provider: Provider, *, user: User | None = None) -> None:
     """Delete a provider with its key. Calls that were made to it stay in the book."""
     write_audit("provider.delete", provider.name, project=provider.project, user=user, base_url=provider.base_url)
     provider.delete()
+
+
+@transaction.atomic
+def save_alias(project: Project, *, old_name: str, model: str, user: User | None = None) -> ModelAlias:
+    """Let a model answer wherever an old name is asked; an old name that is there already gets the new model."""
+    row, is_new = ModelAlias.objects.update_or_create(project=project, old_name=old_name, defaults={"model": model})
+    write_audit("alias.create" if is_new else "alias.change", old_name, project=project, user=user, model=model)
+    return row
+
+
+@transaction.atomic
+def delete_alias(alias: ModelAlias, *, user: User | None = None) -> None:
+    """Delete an old name. What ran under it keeps saying who answered."""
+    write_audit("alias.delete", alias.old_name, project=alias.project, user=user, model=alias.model)
+    alias.delete()

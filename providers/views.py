@@ -13,8 +13,8 @@ from accounts.access import ProjectRequest, current_user, may_create_projects, p
 from accounts.models import Role
 from providers import queries, services
 from providers.client import Connection, ModelClient, ProviderError
-from providers.forms import ProviderForm
-from providers.models import Provider
+from providers.forms import AliasForm, ProviderForm
+from providers.models import ModelAlias, Provider
 from providers.registry import Resolved, UnknownModel
 
 SHOWN_MODELS = 12
@@ -46,10 +46,17 @@ def provider_list(request: ProjectRequest) -> HttpResponse:
     return list_page(request)
 
 
-def list_page(request: ProjectRequest, *, test: TestResult | None = None) -> HttpResponse:
-    rows = queries.provider_rows(request.project)
-    context = {"rows": rows, "may_change": request.role.allows(Role.ADMIN), "test": test}
-    return render(request, "providers/provider_list.html", context)
+def list_page(
+    request: ProjectRequest, *, test: TestResult | None = None, alias_form: AliasForm | None = None
+) -> HttpResponse:
+    context = {
+        "rows": queries.provider_rows(request.project),
+        "aliases": queries.alias_rows(request.project),
+        "alias_form": alias_form or AliasForm(project=request.project),
+        "may_change": request.role.allows(Role.ADMIN),
+        "test": test,
+    }
+    return render(request, "providers/provider_list.html", context, status=422 if alias_form else 200)
 
 
 @sensitive_post_parameters("api_key")
@@ -81,6 +88,28 @@ def delete_provider(request: ProjectRequest, pk: int) -> HttpResponse:
     provider = get_object_or_404(Provider, pk=pk, project=request.project)
     services.delete_provider(provider, user=current_user(request))
     messages.success(request, f"Provider “{provider.name}” and its key are deleted.")
+    return redirect("providers:provider_list", request.project.slug)
+
+
+@require_POST
+@project_page(Role.ADMIN)
+def add_alias(request: ProjectRequest) -> HttpResponse:
+    """Let a model answer in place of an old name."""
+    form = AliasForm(request.POST, project=request.project)
+    if not form.is_valid():
+        return list_page(request, alias_form=form)
+    alias = services.save_alias(request.project, user=current_user(request), **form.cleaned_data)
+    messages.success(request, f"“{alias.old_name}” is answered by “{alias.model}” from now on.")
+    return redirect("providers:provider_list", request.project.slug)
+
+
+@require_POST
+@project_page(Role.ADMIN)
+def delete_alias(request: ProjectRequest, pk: int) -> HttpResponse:
+    """Take an old name away."""
+    alias = get_object_or_404(ModelAlias, pk=pk, project=request.project)
+    services.delete_alias(alias, user=current_user(request))
+    messages.success(request, f"“{alias.old_name}” stands for no other model any more.")
     return redirect("providers:provider_list", request.project.slug)
 
 
