@@ -281,6 +281,12 @@ class Run(models.Model):
     error_code = models.CharField(max_length=40, blank=True, help_text="Of a failed run, for programs")
     metadata = models.JSONField(default=dict)
     data_source = models.JSONField(default=dict, help_text="As sent to /v1, without its rows; empty: made in the pages")
+    aliases = models.JSONField(
+        default=dict, help_text="Old model names that it asked, each with the model that answered"
+    )
+    imported = models.JSONField(
+        null=True, help_text="What an imported run brought along; such a run is never worked on"
+    )
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -331,6 +337,7 @@ class Sample(models.Model):
     input_tokens = models.BigIntegerField(null=True)
     output_tokens = models.BigIntegerField(null=True)
     cost_usd = models.FloatField(null=True)
+    imported = models.JSONField(null=True, help_text="The output item of an imported run as received, without its row")
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -388,6 +395,9 @@ class Score(models.Model):
     criterion = models.CharField(max_length=60, blank=True)
     rater_kind = models.CharField(max_length=10, choices=RaterKind.choices)
     rater = models.CharField(max_length=200, help_text="code, a judge model, a user's name, or an imported name")
+    answered_by = models.CharField(
+        max_length=200, blank=True, help_text="The model that answered where the rater is an old name"
+    )
     repeat = models.PositiveIntegerField(default=1)
     attempt = models.PositiveIntegerField(default=1)
     input_digest = models.CharField(max_length=32, blank=True)
