@@ -19,6 +19,7 @@ from providers.models import Call, CallState
 
 logger = logging.getLogger(__name__)
 BATCH = 500
+GATHER_S = 0.003
 LEFT_OPEN = "The worker ended while it waited; it may have been charged."
 
 
@@ -103,7 +104,7 @@ class Ledger:
         """Write batch after batch until nothing waits."""
         failures = 0
         while self.starts or self.ends:
-            await asyncio.sleep(0)  # let everybody who is ready join this batch
+            await asyncio.sleep(GATHER_S)  # let others join this batch
             starts, self.starts = self.starts[:BATCH], self.starts[BATCH:]
             ends, self.ends = self.ends[:BATCH], self.ends[BATCH:]
             try:
