@@ -409,6 +409,7 @@ class Score(models.Model):
     explanation = models.TextField(blank=True)
     evidence = models.JSONField(default=list, help_text='[{"quote", "span_id" or null, "found"}]')
     reason = models.TextField(blank=True, help_text="Why there is no value")
+    problem = models.CharField(max_length=30, blank=True, help_text="The sort of reason, for programs")
     call = models.JSONField(null=True, help_text="What was asked of a judge and what it said, where that is kept")
     duration_ms = models.FloatField(null=True)
     cost_usd = models.FloatField(null=True)
