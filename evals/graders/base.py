@@ -4,9 +4,20 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from rubrics.standard import Standard
+
+Door = Literal["native", "openai"]  # where settings come from: our own pages, files and commands, or /v1
+
+# What kept a grader from a value, for programs: empty where the text alone says it.
+INVALID_VARIABLE = "invalid_variable"  # a template names what the sample or the item does not have
+PYTHON_ERROR = "python_error"  # the code raised, or gave what is no score
+SANDBOX_ERROR = "sandbox_error"  # the code was stopped, or the sandbox died
+JUDGE_UNAVAILABLE = "judge_unavailable"  # no answer came
+JUDGE_REFUSAL = "judge_refusal"  # the judge's model refused
+JUDGE_ANSWER = "judge_answer"  # an answer came that says no score or label
+FORMULA_ERROR = "formula_error"  # the formula has no value here
 
 
 class BadConfig(ValueError):
@@ -37,10 +48,13 @@ class SampleInput:
     error: dict[str, Any] | None = None
     model: str = ""
     trace_id: str = ""
+    given: dict[str, Any] | None = None  # a row's own sample, complete: then graders see exactly this
 
     def as_dict(self) -> dict[str, Any]:
         """Return the names and values as templates and Python graders see them; `output_json` only where the answer is JSON."""
-        values = dict(vars(self))
+        if self.given is not None:
+            return dict(self.given)
+        values = {name: value for name, value in vars(self).items() if name != "given"}
         if values["output_json"] is None:
             del values["output_json"]
         return values
@@ -48,9 +62,11 @@ class SampleInput:
 
 @dataclass(frozen=True)
 class GradeResult:
-    """One grader's word. `value` is None unless `state` is ok; `reason` then says why. `criteria` are a rubric's parts.
+    """One grader's word. `value` is None unless `state` is ok; `reason` then says why, and `problem` names the sort of reason.
 
-    `evidence` is [{"quote", "span_id" or None, "found"}].
+    `criteria` are a rubric's criteria, or the graders within a `multi`, under their names. `evidence` is [{"quote", "span_id" or None,
+    "found"}]. `call` is what was asked of a model and what it said, as JSON: {"messages", "text", "model", "finish_reason", "usage",
+    "sampling"}, where it is kept.
     """
 
     state: str = "ok"
@@ -60,12 +76,14 @@ class GradeResult:
     explanation: str = ""
     evidence: list[dict[str, Any]] = field(default_factory=list)
     reason: str = ""
+    problem: str = ""
     criterion: str = ""
     rater: str = "code"
     input_digest: str = ""
     duration_ms: float | None = None
     cost_usd: float | None = None
     criteria: tuple["GradeResult", ...] = ()
+    call: dict[str, Any] | None = None
 
 
 def failed(reason: str, **fields: Any) -> GradeResult:
@@ -80,26 +98,41 @@ def skipped(reason: str, **fields: Any) -> GradeResult:
 
 @dataclass(frozen=True)
 class Answered:
-    """A judge's answer as the caller's client gives it."""
+    """A judge's answer as the caller's client gives it; `model` as the endpoint reported it."""
 
     text: str
     cost_usd: float | None = None
     duration_ms: float | None = None
+    model: str = ""
+    finish_reason: str = ""
+    refusal: str = ""
+    usage: dict[str, int | None] = field(default_factory=dict)
 
 
 class JudgeUnavailable(Exception):
-    """The judge gave no answer; the text says why."""
+    """The model gave no answer; the text says why."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors as the caller's client gives them, one for each text."""
+
+    vectors: list[list[float]]
+    cost_usd: float | None = None
+    duration_ms: float | None = None
 
 
 AskJudge = Callable[..., Awaitable[Answered]]  # (model, messages, sampling, response_format) or JudgeUnavailable
+Embed = Callable[..., Awaitable[Embedded]]  # (model, texts) or JudgeUnavailable
 FindEarlier = Callable[[str], Awaitable[list[GradeResult] | None]]  # a digest in, the overall result and its parts out
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a grader may use besides its settings. Code graders need none of it."""
+    """What a grader may use besides its settings. Graders without `models` need none of it."""
 
     ask: AskJudge | None = None
+    embed: Embed | None = None
     find_earlier: FindEarlier | None = None  # absent: always ask anew
 
 
@@ -108,11 +141,11 @@ class Grader(Protocol):
 
     kind: ClassVar[str]
     title: ClassVar[str]  # as people read it
-    is_judge: ClassVar[bool]
+    is_judge: bool  # a model's opinion decides, in whole or in part
 
     @classmethod
-    def validate(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings complete and in order. Raises BadConfig."""
+    def validate(cls, config: dict[str, Any], *, door: Door = "native") -> dict[str, Any]:
+        """Return the settings complete and in order. Raises BadConfig, also for what `/v1` (door `openai`) does not know."""
         ...
 
     def __init__(self, config: dict[str, Any], *, standard: Standard | None = None) -> None: ...
@@ -122,6 +155,11 @@ class Grader(Protocol):
 
     @property
     def pass_threshold(self) -> float | None: ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Name the models that it asks; they must be known when it is made."""
+        ...
 
     @property
     def rater(self) -> str:

@@ -16,6 +16,7 @@ import pydantic_monty
 
 from evals.graders.base import (
     BadConfig,
+    Door,
     GradeResult,
     SampleInput,
     Surroundings,
@@ -50,10 +51,10 @@ class PythonGrader:
 
     kind: ClassVar[str] = "python"
     title: ClassVar[str] = "Python"
-    is_judge: ClassVar[bool] = False
+    is_judge = False
 
     @classmethod
-    def validate(cls, config: dict[str, Any]) -> dict[str, Any]:
+    def validate(cls, config: dict[str, Any], *, door: Door = "native") -> dict[str, Any]:
         refuse_unknown(config, {"source", "pass_threshold"})
         source = required_text(config, "source")
         check_source(source)
@@ -65,6 +66,7 @@ class PythonGrader:
 
     scale = (0.0, 1.0)
     rater = "code"
+    models: tuple[str, ...] = ()
 
     async def grade(self, sample: SampleInput, item: dict[str, Any] | None, surroundings: Surroundings) -> GradeResult:
         values = sample.as_dict()

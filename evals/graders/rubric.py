@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from evals.graders.base import (
     BadConfig,
+    Door,
     GradeResult,
     JudgeUnavailable,
     SampleInput,
@@ -29,10 +30,10 @@ class RubricJudge:
 
     kind: ClassVar[str] = "rubric"
     title: ClassVar[str] = "Rubric"
-    is_judge: ClassVar[bool] = True
+    is_judge = True
 
     @classmethod
-    def validate(cls, config: dict[str, Any]) -> dict[str, Any]:
+    def validate(cls, config: dict[str, Any], *, door: Door = "native") -> dict[str, Any]:
         refuse_unknown(config, {"judge", "temperature", "seed"})
         temperature = optional_number(config, "temperature", 0.0)
         seed = config.get("seed")
@@ -47,6 +48,7 @@ class RubricJudge:
         self.config = config
         self.standard = standard
         self.rater: str = config["judge"]
+        self.models: tuple[str, ...] = (self.rater,)
 
     @property
     def scale(self) -> tuple[float, float]:

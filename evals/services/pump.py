@@ -452,7 +452,7 @@ class Pump:
         except ProviderError as error:
             raise JudgeUnavailable(str(error)) from None
         self.ledger.add(reply.cost_usd)
-        return Answered(reply.text or "", reply.cost_usd, reply.duration_ms)
+        return answered(reply)
 
     # Writing ------------------------------------------------------------------------------------------------------
 
@@ -563,9 +563,23 @@ class LeaseLost(Exception):
 
 def storable_result(result: GradeResult) -> GradeResult:
     """Return a result whose texts every database keeps."""
-    texts = {name: storable(getattr(result, name)) for name in ("label", "explanation", "evidence", "reason")}
+    texts = {name: storable(getattr(result, name)) for name in ("label", "explanation", "evidence", "reason", "call")}
     return GradeResult(
         **{**vars(result), **texts, "criteria": tuple(storable_result(part) for part in result.criteria)}
+    )
+
+
+def answered(reply: ModelAnswer) -> Answered:
+    """Return a model's answer as graders get it."""
+    refusal = reply.message.get("refusal")
+    return Answered(
+        reply.text or "",
+        reply.cost_usd,
+        reply.duration_ms,
+        model=reply.model,
+        finish_reason=reply.finish_reason,
+        refusal=refusal if isinstance(refusal, str) else "",
+        usage=reply.usage,
     )
 
 

@@ -11,7 +11,7 @@ from evals.graders.base import Answered, Grader, GradeResult, JudgeUnavailable, 
 from evals.grading import sample_from_trace
 from evals.models import GraderVersion
 from evals.services.graders import ready_grader
-from evals.services.pump import Client, DatabaseThread, earlier_verdict, storable_result
+from evals.services.pump import Client, DatabaseThread, answered, earlier_verdict, storable_result
 from evals.services.scores import record_scores, scores_of
 from providers.client import ModelClient, ProviderError
 from traces.models import Trace
@@ -106,4 +106,4 @@ async def ask_judge(client: Client, subject: str, job: str, **call: Any) -> Answ
         reply = await client.chat(**call, tools=None, purpose="judge", job=job, subject=subject)
     except ProviderError as error:
         raise JudgeUnavailable(str(error)) from None
-    return Answered(reply.text or "", reply.cost_usd, reply.duration_ms)
+    return answered(reply)

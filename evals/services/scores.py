@@ -40,6 +40,7 @@ class NewScore:
     reason: str = ""
     duration_ms: float | None = None
     cost_usd: float | None = None
+    call: dict[str, Any] | None = None
 
     @property
     def target(self) -> str:
@@ -63,7 +64,7 @@ def scores_of(
     run: int | None = None,
     repeat: int = 1,
 ) -> list[NewScore]:
-    """Return a grader's result as scores: the overall one, then a rubric's parts."""
+    """Return a grader's result as scores: the overall one, then its parts."""
     return [
         NewScore(
             grader_version=version,
@@ -84,6 +85,7 @@ def scores_of(
             reason=part.reason,
             duration_ms=part.duration_ms,
             cost_usd=part.cost_usd,
+            call=part.call,
         )
         for part in (result, *result.criteria)
     ]
@@ -153,4 +155,5 @@ def row_of(project: Project, score: NewScore, attempt: int) -> Score:
         **{name: getattr(score, name) for name in SAID},
         duration_ms=score.duration_ms,
         cost_usd=score.cost_usd,
+        call=score.call,
     )

@@ -68,7 +68,7 @@ def test_string_check_without_the_variable_is_skipped_and_says_which():
 @pytest.mark.parametrize(
     ("config", "param"),
     [
-        ({"input": "a", "reference": "b", "operation": "contains"}, "operation"),
+        ({"input": "a", "reference": "b", "operation": "sounds_like"}, "operation"),
         ({"reference": "b"}, "input"),
         ({"input": "a", "reference": 3}, "reference"),
         ({"input": "a", "reference": "b", "case": True}, "case"),
