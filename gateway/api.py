@@ -1,36 +1,22 @@
-"""The OpenAI-compatible endpoints for programs: the project's models, and chat completions of the scripted ones."""
+"""The OpenAI-compatible endpoints for programs: the project's models, and the recording proxy to them."""
 
-import time
-
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpResponseBase, JsonResponse, StreamingHttpResponse
-from django.http.request import UnreadablePostError
+from django.http import HttpResponseBase, JsonResponse
 
 from accounts.access import ApiError, ProjectRequest, api_view
-from gateway import completions
+from gateway import completions, proxy
 from providers.registry import model_choices
 
 
 @api_view(methods=("POST",))
 def chat_completions(request: ProjectRequest) -> HttpResponseBase:
-    """Answer a chat-completions request, as a whole or as server-sent events."""
-    try:
-        body = completions.read_request(request.body)
-        completion = completions.complete(body)
-    except RequestDataTooBig:
-        raise ApiError(413, "The body is too large: at most 32 MB are taken.") from None
-    except UnreadablePostError:
-        raise ApiError(400, "The body broke off before its end.") from None
-    except completions.RequestError as error:
-        raise ApiError(error.status, str(error), param=error.param, code=error.code) from None
-    time.sleep(completion.delay_s)
-    if not body.get("stream"):
-        return JsonResponse(completion.body)
-    events = completions.stream(completion.body, include_usage=completions.wants_usage(body))
-    response = StreamingHttpResponse((text.encode() for text in events), content_type="text/event-stream")
-    response["Cache-Control"] = "no-cache"
-    response["Content-Encoding"] = "identity"  # not gathered up by compression
-    return response
+    """Answer a chat-completions request by the model's provider, as a whole or as server-sent events, and record it."""
+    return proxy.answer(request, proxy.CHAT)
+
+
+@api_view(methods=("POST",))
+def responses(request: ProjectRequest) -> HttpResponseBase:
+    """Answer a Responses request by the model's provider, as a whole or as server-sent events, and record it."""
+    return proxy.answer(request, proxy.RESPONSES)
 
 
 @api_view()

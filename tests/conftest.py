@@ -1,5 +1,6 @@
 """Fixtures for every test: login off (as on loopback) unless a test asks for it, and the shared data where it is there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,34 @@ def provider_server():
 
     with ProviderServer() as server:
         yield server
+
+
+class HeldRecorder:
+    """Stands for the recorder of proxied calls: keeps what it is given until a test writes it, in the test's own thread."""
+
+    def __init__(self) -> None:
+        self.entries = []
+
+    def put(self, entry) -> bool:
+        self.entries.append(entry)
+        return True
+
+    def flush(self, timeout_s: float = 0.0) -> bool:
+        from gateway.recorder import Writer
+
+        batch, self.entries = self.entries, []
+        if batch:
+            Writer().write(batch)
+        return True
+
+
+@pytest.fixture(autouse=True)
+def held_recorder():
+    """No test has a thread that writes behind its back; one that asks for this writes what was proxied by `flush`."""
+    from gateway import recorder
+
+    before = recorder.Current.recorder, recorder.Current.pid
+    held = HeldRecorder()
+    recorder.Current.recorder, recorder.Current.pid = held, os.getpid()
+    yield held
+    recorder.Current.recorder, recorder.Current.pid = before

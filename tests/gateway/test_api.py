@@ -42,7 +42,7 @@ def test_chat_completions_streams_what_it_would_have_answered(client, project):
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("model", "status", "says"),
-    [("gpt-4o", 400, "does not forward"), ("demo/none", 404, "There is no scripted model"), ("", 400, "is missing")],
+    [("gpt-4o", 404, "No provider answers"), ("demo/none", 404, "There is no scripted model"), ("", 400, "is missing")],
 )
 def test_chat_completions_of_another_model_says_what_to_do(client, project, model, status, says):
     response = post(client, {**ASK, "model": model})
@@ -60,7 +60,7 @@ def test_chat_completions_of_a_broken_body_is_a_400(client, project, raw):
 
 @pytest.mark.django_db
 def test_chat_completions_too_large_is_a_413(client, project, settings):
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    settings.INGEST_MAX_BYTES = 100
 
     assert post(client, {**ASK, "x": "y" * 200}).status_code == 413
 
