@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evals.chat import NotAMessage, from_openai, last_text, plain_text, storable, to_openai, tools_to_openai
+from evals.given import given_answer, given_thread
 from evals.models import Candidate, CandidateKind, Run
-from evals.templating import MissingVariable, render
+from evals.templating import MissingVariable, look_up, render, render_messages
 from providers.registry import is_scripted
 from traces.models import Trace
 from traces.spans import SpanRecord, Usage
@@ -31,13 +32,23 @@ class Asked:
     response_format: dict[str, Any] | None = None
     recorded_trace_pk: int | None = None
     output_text: str = ""
+    output: dict[str, Any] | None = None  # a given answer as a message; `output_text` is its text
     thread: list[dict[str, Any]] = field(default_factory=list)  # what was said before the answer, in our form
 
 
-def ask_for(candidate: Candidate, content: dict[str, Any], source_trace_pk: int | None, *, trial: int = 1) -> Asked:
-    """Return what a candidate does with an item. Raises BadItem."""
+def ask_for(
+    candidate: Candidate,
+    content: dict[str, Any],
+    source_trace_pk: int | None,
+    *,
+    trial: int = 1,
+    given: dict[str, Any] | None = None,
+) -> Asked:
+    """Return what a candidate does with an item; `given` is the sample that came with it. Raises BadItem."""
     if candidate.kind == CandidateKind.NOTHING:
         return Asked(thread=said_before(content))
+    if candidate.kind == CandidateKind.GIVEN:
+        return given_for(given, source_trace_pk)
     if candidate.kind == CandidateKind.RECORDED:
         if source_trace_pk is not None and Trace.objects.filter(pk=source_trace_pk).exists():
             return Asked(recorded_trace_pk=source_trace_pk)
@@ -49,18 +60,32 @@ def ask_for(candidate: Candidate, content: dict[str, Any], source_trace_pk: int 
         messages = messages_for(candidate, content)
     except (MissingVariable, NotAMessage) as error:
         raise BadItem(f"The prompt cannot be filled in: {error}") from None
-    sampling = {
-        name: value for name, value in candidate.sampling.items() if name != "response_format" and value is not None
-    }
+    apart = ("response_format", "tools")
+    sampling = {name: value for name, value in candidate.sampling.items() if name not in apart and value is not None}
+    tools = candidate.sampling.get("tools")
+    if tools is None and not candidate.input_messages:  # what /v1 calls `item.tools` is data like any other
+        tools = content.get("tools")
     if is_scripted(candidate.model):  # a script repeats itself word for word: each trial asks with a seed of its own
         sampling = {"seed": trial, **sampling}
     return Asked(
         messages=messages,
         sampling=sampling,
-        tools=tools_to_openai(content.get("tools")),
+        tools=tools_to_openai(tools),
         response_format=candidate.sampling.get("response_format"),
         thread=[from_openai(message) for message in messages],
     )
+
+
+def given_for(given: dict[str, Any] | None, source_trace_pk: int | None) -> Asked:
+    """Return the answer that came with a row: its sample, or the trace that it names. A row may have neither."""
+    if source_trace_pk is not None and Trace.objects.filter(pk=source_trace_pk).exists():
+        return Asked(recorded_trace_pk=source_trace_pk)
+    message = storable(given_answer(given))
+    try:
+        thread = [from_openai(entry) for entry in to_openai(given_thread(given))]
+    except NotAMessage:
+        thread = []
+    return Asked(output_text=plain_text(message.get("content")), output=message, thread=thread)
 
 
 def said_before(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -74,8 +99,10 @@ def said_before(content: dict[str, Any]) -> list[dict[str, Any]]:
 def messages_for(candidate: Candidate, content: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the chat messages: the candidate's system prompt in place of the item's, then its user template or the item's messages.
 
-    Raises MissingVariable, NotAMessage or BadItem.
+    A candidate of /v1 has whole input messages instead. Raises MissingVariable, NotAMessage or BadItem.
     """
+    if candidate.input_messages:
+        return input_messages_for(candidate.input_messages, content)
     messages = (
         [{"role": "user", "content": render(candidate.user_template, item=content)}]
         if candidate.user_template.strip()
@@ -87,6 +114,19 @@ def messages_for(candidate: Candidate, content: dict[str, Any]) -> list[dict[str
         rest = [message for message in messages if message["role"] not in ("system", "developer")]
         messages = [{"role": "system", "content": render(candidate.system_prompt, item=content)}, *rest]
     return messages
+
+
+def input_messages_for(wanted: dict[str, Any], content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the chat messages of `input_messages`: a template filled in, or the messages that a path in the item leads to."""
+    if wanted.get("type") == "item_reference":
+        path = str(wanted.get("item_reference"))
+        found = look_up(path, {"item": content})
+        if isinstance(found, str) and found:
+            found = [{"role": "user", "content": found}]
+        if not isinstance(found, list) or not found:
+            raise NotAMessage(f"{path} is not a list of messages.")
+        return to_openai(found)
+    return to_openai(render_messages(wanted.get("template") or [], item=content))
 
 
 def item_messages(content: dict[str, Any]) -> list[dict[str, Any]]:

@@ -58,6 +58,16 @@ def sample_from_records(records: list[SpanRecord]) -> SampleInput:
     )
 
 
+def with_answer(sample: SampleInput, output: dict[str, Any] | None) -> SampleInput:
+    """Return a sample whose tool calls are word for word as the model made them: a trace keeps their arguments as values."""
+    calls = (output or {}).get("tool_calls")
+    if isinstance(calls, list) and len(calls) == len(sample.output_tools):
+        sample.output_tools = calls
+        for choice in sample.choices:
+            choice["message"]["tool_calls"] = calls
+    return sample
+
+
 def last_answer(thread: list[dict[str, Any]], records: list[SpanRecord]) -> dict[str, Any] | None:
     """Return the agent's last word: its last message with text, else its last message.
 

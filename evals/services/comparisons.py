@@ -44,6 +44,7 @@ SAMPLING = {
     "tool_choice",
     "parallel_tool_calls",
     "verbosity",
+    "tools",
 }
 
 
@@ -65,6 +66,7 @@ class CandidateSpec:
     system_prompt: str = ""
     user_template: str = ""
     sampling: dict[str, Any] = field(default_factory=dict)
+    input_messages: dict[str, Any] = field(default_factory=dict)  # as sent to /v1, in place of the two templates
 
 
 def ensure_candidate(project: Project, spec: CandidateSpec) -> Candidate:
@@ -80,7 +82,11 @@ def ensure_candidate(project: Project, spec: CandidateSpec) -> Candidate:
         raise BadComparison(
             f"There is no sampling setting {unknown[0]!r}; there are {', '.join(sorted(SAMPLING))}.", param="sampling"
         )
-    names = {CandidateKind.RECORDED: "Recorded", CandidateKind.NOTHING: "Does nothing"}
+    names = {
+        CandidateKind.RECORDED: "Recorded",
+        CandidateKind.GIVEN: "Given with the rows",
+        CandidateKind.NOTHING: "Does nothing",
+    }
     label = (spec.label.strip() or names.get(CandidateKind(spec.kind), spec.model.strip()))[:120]
     is_model = spec.kind == CandidateKind.MODEL
     fields = {
@@ -89,6 +95,7 @@ def ensure_candidate(project: Project, spec: CandidateSpec) -> Candidate:
         "system_prompt": spec.system_prompt if is_model else "",
         "user_template": spec.user_template if is_model else "",
         "sampling": spec.sampling if is_model else {},
+        **({"input_messages": spec.input_messages} if is_model and spec.input_messages else {}),
     }
     candidate, _ = Candidate.objects.get_or_create(
         project=project, digest=digest_of(fields), label=label, defaults=fields

@@ -24,6 +24,7 @@ from django.utils import timezone
 from accounts.models import Project
 from evals.candidates import Asked, BadItem, ask_for, records_of
 from evals.chat import storable
+from evals.given import sample_from_given
 from evals.graders.base import (
     Answered,
     Grader,
@@ -33,7 +34,7 @@ from evals.graders.base import (
     Surroundings,
     skipped,
 )
-from evals.grading import sample_from_records, sample_from_trace
+from evals.grading import sample_from_records, sample_from_trace, with_answer
 from evals.models import (
     Candidate,
     CandidateKind,
@@ -163,7 +164,8 @@ async def pump_run(
             return
         own_client: Client = client or ModelClient(job.project, worker=worker)
         try:
-            pump = Pump(job, f"{worker}#{next(pump_numbers)}", own_client, database, stop, reuse=reuse)
+            may_reuse = reuse and not job.run.data_source  # who runs an eval by /v1 is answered anew
+            pump = Pump(job, f"{worker}#{next(pump_numbers)}", own_client, database, stop, reuse=may_reuse)
             await pump.run()
         finally:
             if client is None:
@@ -285,7 +287,7 @@ class Pump:
 
     async def answer_and_grade(self, sample: Claimed) -> None:
         """Answer a sample, store the answer, grade it, store the verdicts."""
-        trace_pk, shown = sample.trace_pk, None
+        trace_pk, shown, output = sample.trace_pk, None, sample.output
         if sample.status == SampleStatus.PENDING:
             async with self.generating:
                 if self.halt:
@@ -300,8 +302,8 @@ class Pump:
                 return
         if self.halt.cancel:
             return
-        if shown is None:
-            shown = await self.database(read_sample, trace_pk)
+            output = answer.output
+        shown = await self.shown_to_graders(sample, shown, trace_pk, output)
         scores = []
         results = await self.grade(sample, shown)
         if results is None:
@@ -317,12 +319,26 @@ class Pump:
             )
         await self.store(Graded(sample.pk, scores))
 
+    async def shown_to_graders(
+        self, sample: Claimed, shown: SampleInput | None, trace_pk: int | None, output: dict[str, Any] | None
+    ) -> SampleInput:
+        """Return what graders see: the answer's trace; or the sample that came with the row, over the trace that it names."""
+        if self.job.candidate.kind != CandidateKind.GIVEN:
+            found = shown if shown is not None else await self.database(read_sample, trace_pk)
+            return with_answer(found, output) if self.job.candidate.kind == CandidateKind.MODEL else found
+        recorded = None
+        if sample.source_trace_pk is not None:
+            recorded = await self.database(read_sample, sample.source_trace_pk)
+        return sample_from_given(sample.given, recorded)
+
     async def answer(self, sample: Claimed) -> Answer | Failure | None:
         """Return the candidate's answer or why there is none; None where the ceiling forbids to ask."""
         candidate = self.job.candidate
         try:
-            if candidate.kind == CandidateKind.RECORDED:  # looks for the recorded trace
-                asked = await self.database(ask_for, candidate, sample.content, sample.source_trace_pk)
+            if candidate.kind in (CandidateKind.RECORDED, CandidateKind.GIVEN):  # looks for the recorded trace
+                asked = await self.database(
+                    ask_for, candidate, sample.content, sample.source_trace_pk, given=sample.given
+                )
             else:
                 asked = ask_for(candidate, sample.content, sample.source_trace_pk, trial=sample.trial)
         except BadItem as problem:
@@ -352,26 +368,31 @@ class Pump:
 
     def answer_of(self, sample: Claimed, asked: Asked, reply: Any, started_ns: int) -> Answer:
         """Return a reply, or the given output where nobody was asked, as an answer with its trace."""
-        message = {"role": "assistant", "content": asked.output_text}
+        message = asked.output or {"role": "assistant", "content": asked.output_text}
         if reply is not None:
             message = storable(reply.message)
             if not message.get("content") and reply.text:  # a refusal is an answer too
                 message["content"] = storable(reply.text)
-        records = records_of(
-            sample=sample,
-            run=self.job.run,
-            candidate=self.job.candidate,
-            asked=asked,
-            message=message,
-            reply=reply,
-            started_ns=started_ns,
-        )
+        records = []
+        if asked.output is None or asked.thread or asked.output_text or message.get("tool_calls"):
+            records = records_of(
+                sample=sample,
+                run=self.job.run,
+                candidate=self.job.candidate,
+                asked=asked,
+                message=message,
+                reply=reply,
+                started_ns=started_ns,
+            )
         usage = reply.usage if reply is not None else {}
+        if reply is not None:
+            cached = usage.get("cached_input_tokens")
+            message = {**message, "finish_reason": reply.finish_reason, "model": reply.model, "cached_tokens": cached}
         return Answer(
             sample=sample.pk,
             records=records,
             output_text=storable(reply.text or "") if reply is not None else asked.output_text,
-            output={**message, "finish_reason": reply.finish_reason} if reply is not None else message,
+            output=message,
             duration_ms=reply.duration_ms if reply is not None else 0.0,
             input_tokens=usage.get("input_tokens"),
             output_tokens=usage.get("output_tokens"),

@@ -38,6 +38,7 @@ class NewScore:
     explanation: str = ""
     evidence: list[dict[str, Any]] = field(default_factory=list)
     reason: str = ""
+    problem: str = ""
     duration_ms: float | None = None
     cost_usd: float | None = None
     call: dict[str, Any] | None = None
@@ -83,6 +84,7 @@ def scores_of(
             explanation=part.explanation,
             evidence=part.evidence,
             reason=part.reason,
+            problem=part.problem,
             duration_ms=part.duration_ms,
             cost_usd=part.cost_usd,
             call=part.call,
@@ -156,4 +158,5 @@ def row_of(project: Project, score: NewScore, attempt: int) -> Score:
         duration_ms=score.duration_ms,
         cost_usd=score.cost_usd,
         call=score.call,
+        problem=score.problem,
     )
