@@ -19,6 +19,7 @@ from traces.spans import SpanRecord
 
 LEASE_S = 60
 BATCH = 500
+ANSWERED = ("output_text", "output", "duration_ms", "input_tokens", "output_tokens", "cost_usd")
 
 
 @dataclass
@@ -192,17 +193,7 @@ def store_outcomes(project: Project, outcomes: list[Outcome], *, worker: str) ->
             if answer.records
             else None
         )
-        Sample.objects.filter(pk=answer.sample).update(
-            status=SampleStatus.ANSWERED,
-            trace=row.trace_id,
-            output_text=answer.output_text,
-            output=answer.output,
-            duration_ms=answer.duration_ms,
-            input_tokens=answer.input_tokens,
-            output_tokens=answer.output_tokens,
-            cost_usd=answer.cost_usd,
-            error="",
-        )
+    update_answers(answers, rows)
     for failure in (outcome for outcome in kept if isinstance(outcome, Failure)):
         Sample.objects.filter(pk=failure.sample).update(
             status=SampleStatus.FAILED, error=failure.error[:10_000], finished_at=now, leased_by="", leased_until=None
@@ -217,6 +208,34 @@ def store_outcomes(project: Project, outcomes: list[Outcome], *, worker: str) ->
             status=SampleStatus.DONE, finished_at=now, leased_by="", leased_until=None
         )
     return {pk: rows[pk].trace_id for pk in rows}
+
+
+def update_answers(answers: list[Answer], rows: dict[int, Sample]) -> None:
+    """Write answers to their samples in one statement for all: an ORM update for each would cost more than the rest of the batch."""
+    if not answers:
+        return
+    by_name = {field.name: field for field in Sample._meta.concrete_fields}
+    fields = [by_name[name] for name in ("status", "error", "trace", *ANSWERED)]
+    values = [
+        [
+            field.get_db_prep_save(value, connection)
+            for field, value in zip(
+                fields,
+                (
+                    SampleStatus.ANSWERED.value,
+                    "",
+                    rows[answer.sample].trace_id,
+                    *(getattr(answer, name) for name in ANSWERED),
+                ),
+                strict=True,
+            )
+        ]
+        + [answer.sample]
+        for answer in answers
+    ]
+    columns = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in fields)
+    with connection.cursor() as cursor:
+        cursor.executemany(f"UPDATE {Sample._meta.db_table} SET {columns} WHERE id = %s", values)  # noqa: S608
 
 
 def store_traces(project: Project, records: list[SpanRecord]) -> dict[str, int]:
