@@ -233,7 +233,7 @@ def update_answers(answers: list[Answer], rows: dict[int, Sample]) -> None:
         + [answer.sample]
         for answer in answers
     ]
-    columns = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in fields)
+    columns = ", ".join(f"{connection.ops.quote_name(str(field.column))} = %s" for field in fields)
     with connection.cursor() as cursor:
         cursor.executemany(f"UPDATE {Sample._meta.db_table} SET {columns} WHERE id = %s", values)  # noqa: S608
 
