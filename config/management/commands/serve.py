@@ -1,5 +1,6 @@
 """Serve Markbook: web server and worker in one process tree."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -27,8 +28,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         processes.refuse_platform()
         self.login = processes.login_for(options["host"])
-        upkeep.migrate_safely(self.say)
-        upkeep.collect_static()
+        with ThreadPoolExecutor(max_workers=1) as aside:  # a process of its own collects, while this one migrates
+            collected = aside.submit(upkeep.collect_static)
+            upkeep.migrate_safely(self.say)
+            collected.result()
         processes.run_server(
             options["host"], options["port"], workers=options["workers"], report=self.say, prepare=self.greet
         )
