@@ -7,8 +7,8 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import Project
 from evals.graders import IMPORTED, BadConfig, build_grader, grader_kind
+from evals.graders.base import Door, digest_of
 from evals.graders.base import Grader as GraderWithConfig
-from evals.graders.base import digest_of
 from evals.models import Grader, GraderVersion
 from rubrics.models import RubricVersion
 from rubrics.queries import standard_of, with_criteria
@@ -24,6 +24,7 @@ class GraderSpec:
     config: dict[str, Any] = field(default_factory=dict)
     rubric_version: RubricVersion | None = None
     is_gate: bool = False
+    door: Door = "native"
 
 
 @transaction.atomic
@@ -35,7 +36,7 @@ def ensure_grader_version(project: Project, spec: GraderSpec) -> GraderVersion:
     name = spec.name.strip()[:120]
     if not name:
         raise BadConfig("The grader has no name.", param="name")
-    config = grader_kind(spec.kind).validate(spec.config)
+    config = grader_kind(spec.kind).validate(spec.config, door=spec.door)
     version, standard = spec.rubric_version, None
     if version is not None:
         if version.rubric.project_id != project.pk:
