@@ -26,9 +26,11 @@ from providers.completions import (
     ProviderError,
     first_line,
     read_completion,
+    read_embeddings,
     redact,
     sent_cost,
     status_error,
+    vectors_of,
 )
 from providers.fallbacks import lower_format, next_level, refused_parameter
 from providers.gate import gate_for
@@ -40,7 +42,7 @@ from providers.registry import Resolved, UnknownModel, resolve
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Answer", "Connection", "ModelClient", "ProviderError"]
+__all__ = ["Answer", "Connection", "Embedding", "ModelClient", "ProviderError"]
 
 KNOWN_S = 10.0  # how long a provider's settings are taken as read
 KNOWN_SCRIPTED_S = 3600.0
@@ -77,6 +79,17 @@ class Connection:
     models: list[str] | None = None
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """Vectors, one for each text, in the order of the texts. Cost and duration as in an Answer."""
+
+    vectors: list[list[float]]
+    model: str
+    usage: dict[str, int | None]
+    cost_usd: float | None
+    duration_ms: float | None
+
+
 @dataclass
 class Request:
     """One question, as it stands after what the server did not accept was changed."""
@@ -106,6 +119,30 @@ class Request:
         if other:
             arguments["extra_body"] = other
         return arguments
+
+    def endpoint(self, client: "AsyncOpenAI") -> Any:
+        """Return the part of the client library whose `create` takes the arguments."""
+        return client.chat.completions
+
+    def read(self, content: bytes) -> Answer:
+        """Return what the body of an answer says. Raises InvalidAnswer."""
+        return read_completion(content, asked_model=self.model)
+
+
+@dataclass
+class EmbeddingRequest(Request):
+    """A request for the vectors of texts."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def arguments(self) -> dict[str, Any]:
+        return {"model": self.model, "input": self.texts, "encoding_format": "float"}
+
+    def endpoint(self, client: "AsyncOpenAI") -> Any:
+        return client.embeddings
+
+    def read(self, content: bytes) -> Answer:
+        return read_embeddings(content, asked_model=self.model, count=len(self.texts))
 
 
 @dataclass
@@ -163,6 +200,19 @@ class ModelClient:
         request = Request(resolved.model, messages, dict(sampling or {}), tools, response_format, purpose, job, subject)
         known = learned.setdefault((self.project.pk, resolved.base_url, resolved.model), Learned())
         self.apply(known, request)
+        return await self.ask(resolved, request, known)
+
+    async def embed(
+        self, *, model: str, texts: list[str], purpose: str = "judge", job: str = "", subject: str = ""
+    ) -> Embedding:
+        """Ask an embedding model for the vectors of texts. Raises ProviderError when it is clear that none will come for now."""
+        resolved = await self.resolve(model)
+        request = EmbeddingRequest(resolved.model, [], {}, None, None, purpose, job, subject, texts=texts)
+        answer = await self.ask(resolved, request, Learned())
+        return Embedding(vectors_of(answer.raw), answer.model, answer.usage, answer.cost_usd, answer.duration_ms)
+
+    async def ask(self, resolved: Resolved, request: Request, known: Learned) -> Answer:
+        """Send a request until it is answered, changed where the server refuses something that can be. Raises ProviderError."""
         tries = 0
         while True:
             try:
@@ -237,8 +287,8 @@ class ModelClient:
             pk = await self.ledger.start(self.new_call(resolved, request))
             sent = time.perf_counter()
             try:
-                content = await self.send(client, arguments, resolved)
-                answer = self.finish(read_completion(content, asked_model=resolved.model), resolved, sent)
+                content = await self.send(request.endpoint(client), arguments, resolved)
+                answer = self.finish(request.read(content), resolved, sent)
             except InvalidAnswer as error:
                 told = f'Provider "{resolved.provider_name}" answered for {resolved.model} with {redact(str(error), resolved.api_key)}.'
                 problem = ProviderError(told, kind="invalid_answer", may_be_charged=True)
@@ -301,12 +351,12 @@ class ModelClient:
         answered_by = resolved.model if resolved.asked else ""
         return replace(answer, cost_usd=cost, duration_ms=float(took), answered_by=answered_by)
 
-    async def send(self, client: "AsyncOpenAI", arguments: dict[str, Any], resolved: Resolved) -> bytes:
+    async def send(self, endpoint: Any, arguments: dict[str, Any], resolved: Resolved) -> bytes:
         """Send a request and return the body of its answer. Raises ProviderError."""
         assert self._openai is not None
         try:
             async with asyncio.timeout(self.timeout_s):
-                response = await client.chat.completions.with_raw_response.create(**arguments)
+                response = await endpoint.with_raw_response.create(**arguments)
             content: bytes = response.content
             return content
         except (self._openai.APIError, TimeoutError, ValueError, TypeError, RecursionError) as error:

@@ -97,6 +97,45 @@ def read_completion(content: bytes, *, asked_model: str) -> Answer:
     )
 
 
+def read_embeddings(content: bytes, *, asked_model: str, count: int) -> Answer:
+    """Check a body that holds `count` vectors and return it as an answer without text. Raises InvalidAnswer."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        raise InvalidAnswer(f"something that is not JSON: {first_line(content)}") from None
+    rows = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(rows, list) or len(rows) != count:
+        raise InvalidAnswer(f"something other than a list of {count} vectors: {first_line(content)}")
+    for row in rows:
+        vector = row.get("embedding") if isinstance(row, dict) else None
+        if not isinstance(vector, list) or not vector or not all(is_finite(value) for value in vector):
+            raise InvalidAnswer("an embedding that is not a list of numbers")
+    model = body.get("model")
+    usage = read_usage(body.get("usage"))
+    return Answer(
+        message={},
+        text="",
+        tool_calls=[],
+        finish_reason="",
+        model=model if isinstance(model, str) and model else asked_model,
+        usage=usage | {"output_tokens": usage["output_tokens"] or 0},
+        raw=body,
+    )
+
+
+def is_finite(value: Any) -> bool:
+    """Say whether a JSON value is a number that can be reckoned with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def vectors_of(body: dict[str, Any]) -> list[list[float]]:
+    """Return the vectors of a body that was checked, in the order of the texts."""
+    rows = body["data"]
+    if all(isinstance(row.get("index"), int) for row in rows):
+        rows = sorted(rows, key=lambda row: row["index"])
+    return [[float(value) for value in row["embedding"]] for row in rows]
+
+
 def text_of(message: dict[str, Any]) -> str:
     """Return the text of a message; a refusal is one too. Raises InvalidAnswer for content that is neither text nor parts."""
     content = message.get("content")

@@ -34,7 +34,7 @@ class ProviderServer:
         self.retry_after = "0"
         self.key = key
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # a whole completion for a request body
-        self.calls: list[dict[str, Any]] = []  # bodies of chat completions, as received
+        self.calls: list[dict[str, Any]] = []  # bodies of chat completions and embeddings, as received
         self.keys: list[str] = []  # the Authorization header of each
         self.in_flight = 0
         self.most_in_flight = 0
@@ -58,7 +58,8 @@ class ProviderServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._loop is not None and self._thread is not None
+        assert self._loop is not None
+        assert self._thread is not None
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
@@ -111,7 +112,7 @@ class ProviderServer:
             if self.key and sent_key != self.key:
                 return wrong_key(sent_key)
             return as_json(200, {"object": "list", "data": [{"id": "echo", "object": "model", "created": 0}]})
-        if method != "POST" or path != "/v1/chat/completions":
+        if method != "POST" or path not in ("/v1/chat/completions", "/v1/embeddings"):
             return problem(404, f"Unknown request URL: {method} {path}", "unknown_url")
         body = json.loads(raw)
         self.calls.append(body)
@@ -126,6 +127,8 @@ class ProviderServer:
             self.in_flight -= 1
         if self.key and sent_key != self.key:
             return wrong_key(sent_key)
+        if path == "/v1/embeddings" and mode == "echo":
+            return as_json(200, self.answer(body) if self.answer else embeddings(body))
         return self.reply_in_mode(mode, body)
 
     def reply_in_mode(self, mode: str, body: dict[str, Any]) -> Reply | None:
@@ -150,7 +153,9 @@ class ProviderServer:
         if mode == "wrong_types":
             return as_json(200, {"id": 7, "choices": {"message": "hello"}, "usage": "many"})
         if mode == "null_message":
-            return as_json(200, completion(body) | {"choices": [{"index": 0, "message": None, "finish_reason": "stop"}]})
+            return as_json(
+                200, completion(body) | {"choices": [{"index": 0, "message": None, "finish_reason": "stop"}]}
+            )
         if mode == "disconnect":
             return None
         if mode == "half":
@@ -163,7 +168,7 @@ class ProviderServer:
         if mode in ("no_schema", "no_json"):
             form = (body.get("response_format") or {}).get("type")
             refused = form == "json_schema" or (mode == "no_json" and form == "json_object")
-            text = "'response_format' of type '%s' is not supported with this model" % form
+            text = f"'response_format' of type '{form}' is not supported with this model"
             return problem(400, text, None, param="response_format") if refused else as_json(200, completion(body))
         if mode == "no_temperature":
             text = "Unsupported value: 'temperature' does not support 0 with this model."
@@ -183,7 +188,10 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
     """Return a completion whose text is the last user message."""
     texts = [message.get("content") for message in body["messages"] if message.get("role") == "user"]
     text = texts[-1] if texts and isinstance(texts[-1], str) else json.dumps(texts[-1:] or "")
-    used = {"prompt_tokens": sum(len(str(message)) for message in body["messages"]) // 4, "completion_tokens": len(text)}
+    used = {
+        "prompt_tokens": sum(len(str(message)) for message in body["messages"]) // 4,
+        "completion_tokens": len(text),
+    }
     return {
         "id": f"chatcmpl-{time.time_ns()}",
         "object": "chat.completion",
@@ -192,6 +200,15 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": used | {"total_tokens": used["prompt_tokens"] + used["completion_tokens"]},
     }
+
+
+def embeddings(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a vector for each text: how often each of the letters a to d occurs. The last text's comes first."""
+    vectors = [[float(text.count(letter)) for letter in "abcd"] for text in body["input"]]
+    rows = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+    used = sum(len(text) for text in body["input"])
+    usage = {"prompt_tokens": used, "total_tokens": used}
+    return {"object": "list", "data": rows[::-1], "model": body["model"], "usage": usage}
 
 
 def as_json(status: int, value: Any) -> Reply:

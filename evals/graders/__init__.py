@@ -3,12 +3,18 @@
 from typing import Any
 
 from evals.graders.base import BadConfig, Grader
+from evals.graders.label_model import LabelModel
+from evals.graders.multi import Multi
 from evals.graders.python import PythonGrader
 from evals.graders.rubric import RubricJudge
+from evals.graders.score_model import ScoreModel
 from evals.graders.string_check import StringCheck
+from evals.graders.text_similarity import TextSimilarity
 from rubrics.standard import Standard
 
-REGISTRY: dict[str, type[Grader]] = {kind.kind: kind for kind in (StringCheck, PythonGrader, RubricJudge)}
+REGISTRY: dict[str, type[Grader]] = {
+    kind.kind: kind for kind in (StringCheck, TextSimilarity, PythonGrader, RubricJudge, ScoreModel, LabelModel, Multi)
+}
 IMPORTED = "imported"  # the kind of graders whose scores came with the data: nothing here can run them
 
 

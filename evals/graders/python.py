@@ -55,7 +55,7 @@ class PythonGrader:
 
     @classmethod
     def validate(cls, config: dict[str, Any], *, door: Door = "native") -> dict[str, Any]:
-        refuse_unknown(config, {"source", "pass_threshold"})
+        refuse_unknown(config, {"source", "pass_threshold", "image_tag"})
         source = required_text(config, "source")
         check_source(source)
         return {"source": source, "pass_threshold": optional_number(config, "pass_threshold", 0.5)}

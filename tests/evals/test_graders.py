@@ -309,5 +309,5 @@ def test_quotes_are_found_over_spaces_case_quotation_marks_and_left_out_words():
 
 
 def test_an_unknown_kind_names_the_kinds_that_there_are():
-    with pytest.raises(BadConfig, match="string_check, python, rubric"):
+    with pytest.raises(BadConfig, match="string_check, text_similarity, python, rubric, score_model, label_model, multi"):
         grader_kind("vibes")
