@@ -42,6 +42,7 @@ def ask_for(
     source_trace_pk: int | None,
     *,
     trial: int = 1,
+    answering: str = "",
     given: dict[str, Any] | None = None,
 ) -> Asked:
     """Return what a candidate does with an item; `given` is the sample that came with it. Raises BadItem."""
@@ -65,7 +66,7 @@ def ask_for(
     tools = candidate.sampling.get("tools")
     if tools is None and not candidate.input_messages:  # what /v1 calls `item.tools` is data like any other
         tools = content.get("tools")
-    if is_scripted(candidate.model):  # a script repeats itself word for word: each trial asks with a seed of its own
+    if is_scripted(answering or candidate.model):  # a script repeats itself: each trial asks with a seed of its own
         sampling = {"seed": trial, **sampling}
     return Asked(
         messages=messages,
@@ -194,6 +195,8 @@ def records_of(
     usage = reply.usage or {}
     names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
     attributes: dict[str, Any] = {f"gen_ai.request.{name}": value for name, value in asked.sampling.items()}
+    if reply.answered_by:
+        attributes["gen_ai.request.model"] = candidate.model
     if reply.finish_reason:
         attributes["gen_ai.response.finish_reasons"] = [reply.finish_reason]
     call = SpanRecord(

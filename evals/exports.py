@@ -9,11 +9,13 @@ from typing import Any
 from evals.models import Comparison
 from evals.queries.report import GraderHead, grader_heads
 from evals.queries.scores import sample_documents
+from providers.registry import shown_model
 
 SAMPLE_COLUMNS = (
     "candidate",
     "label",
     "model",
+    "answered_by",
     "item",
     "bucket",
     "trial",
@@ -80,6 +82,7 @@ def sample_cells(document: dict[str, Any]) -> list[Any]:
         candidate["key"],
         candidate["label"],
         candidate["model"],
+        candidate["answered_by"],
         item["key"],
         item["bucket"],
         document["trial"],
@@ -107,7 +110,7 @@ def score_cells(score: dict[str, Any] | None) -> list[Any]:
         passed,
         score["label"],
         score["state"],
-        score["rater"],
+        shown_model(score["rater"], score["answered_by"] or ""),
         score["explanation"],
         evidence,
         score["reason"],

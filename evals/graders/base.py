@@ -84,6 +84,7 @@ class GradeResult:
     cost_usd: float | None = None
     criteria: tuple["GradeResult", ...] = ()
     call: dict[str, Any] | None = None
+    answered_by: str = ""  # the model that answers where `rater` is an old name
 
 
 def failed(reason: str, **fields: Any) -> GradeResult:

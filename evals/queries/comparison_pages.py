@@ -10,7 +10,7 @@ from django.db.models import Max, Q
 
 from accounts.models import Project
 from evals.charts import Chart, Series, against_chart, distribution_chart, reliability_chart
-from evals.models import CandidateKind, Comparison, GraderVersion, Run, Sample, Score, ScoreState
+from evals.models import CandidateKind, Comparison, GraderVersion, RaterKind, Run, Sample, Score, ScoreState
 from evals.queries.matrix import SampleDetail, SampleShown, ScoreShown
 from evals.queries.progress import comparison_status
 from evals.queries.report import (
@@ -24,6 +24,7 @@ from evals.queries.report import (
     letter_of,
 )
 from evals.word_diff import WordDiff, word_diff
+from providers.registry import is_scripted, shown_model
 from traces.models import Kind, Span
 
 LIST_PAGE = 25
@@ -393,6 +394,17 @@ class GraderWord:
     grader: GraderHead
     score: Score
     parts: list[PartShown]
+
+    @property
+    def rater(self) -> str:
+        """Name who scored: the model, and the one that answered for it; code; or who did where the data came from."""
+        if self.score.rater_kind == RaterKind.IMPORTED:
+            return f"imported ({self.score.rater})" if self.score.rater not in ("", "imported") else "imported"
+        return shown_model(self.score.rater, self.score.answered_by)
+
+    @property
+    def is_scripted(self) -> bool:
+        return is_scripted(self.score.answered_by or self.score.rater)
 
 
 @dataclass(frozen=True)

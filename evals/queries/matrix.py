@@ -10,6 +10,7 @@ from evals.chat import last_text, plain_text
 from evals.models import Comparison, Item, Run, Sample, SampleStatus, Score
 from evals.queries.datasets import revision_items
 from evals.queries.report import GraderHead, grader_heads, letter_of, primary_grader
+from providers.registry import shown_model
 
 PAGE = 100
 TITLE = 200  # characters
@@ -285,7 +286,7 @@ def sample_detail(comparison: Comparison, item_pk: int, *, trial: int = 1) -> Sa
             SampleShown(
                 letter=letter_of(positions[sample.run_id]),
                 label=sample.run.candidate.label,
-                model=sample.run.candidate.model,
+                model=shown_model(sample.run.candidate.model, sample.run.aliases.get(sample.run.candidate.model, "")),
                 sample=sample,
                 trace_id=sample.trace.trace_id if sample.trace else "",
                 scores=shown_scores(scores[sample.pk], heads, order),

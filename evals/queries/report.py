@@ -7,6 +7,7 @@ from functools import cached_property
 
 from django.db.models import Avg, Count, Sum
 
+from evals.graders import IMPORTED
 from evals.models import CandidateKind, Comparison, EvalGrader, GraderVersion, Run, Sample, SampleStatus, Score
 from evals.queries.progress import Counts, Progress, comparison_progress
 from evals.statistics import (
@@ -21,7 +22,7 @@ from evals.statistics import (
 )
 from evals.verdict import Side, Verdict, figure, interval, pair_verdict
 from providers.models import Call
-from providers.registry import is_scripted
+from providers.registry import is_scripted, shown_model
 
 FEW_ITEMS = 10
 BINS = 10
@@ -64,6 +65,11 @@ class GraderHead:
     pass_threshold: float | None
     rater: str
     is_scripted: bool = False
+    answered_by: str = ""  # the model that answered where `rater` is an old name
+
+    @property
+    def shown_rater(self) -> str:
+        return shown_model(self.rater, self.answered_by)
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,12 @@ class CandidateFigures:
     input_tokens: int | None
     output_tokens: int | None
     graders: list[GraderFigures]
+    answered_by: str = ""  # the model that answered where `model` is an old name
+    is_imported: bool = False
+
+    @property
+    def shown_model(self) -> str:
+        return shown_model(self.model, self.answered_by)
 
     def figures(self, grader_pk: int) -> GraderFigures:
         return next(entry for entry in self.graders if entry.grader.pk == grader_pk)
@@ -183,11 +195,15 @@ class Tally:
 def grader_heads(comparison: Comparison) -> list[GraderHead]:
     """Return the comparison's graders in the eval's order."""
     rows = EvalGrader.objects.filter(eval=comparison.eval_id).select_related("grader_version__grader")
-    return [head_of(row.grader_version, is_gate=row.is_gate) for row in rows]
+    aliases: dict[str, str] = {}
+    for used in Run.objects.filter(comparison=comparison).values_list("aliases", flat=True):
+        aliases.update(used)
+    return [head_of(row.grader_version, is_gate=row.is_gate, aliases=aliases) for row in rows]
 
 
-def head_of(version: GraderVersion, *, is_gate: bool = False) -> GraderHead:
+def head_of(version: GraderVersion, *, is_gate: bool = False, aliases: dict[str, str] | None = None) -> GraderHead:
     judge = str(version.config.get("judge") or "") if isinstance(version.config, dict) else ""
+    answered_by = (aliases or {}).get(judge, "")
     return GraderHead(
         pk=version.pk,
         name=version.grader.name,
@@ -197,8 +213,9 @@ def head_of(version: GraderVersion, *, is_gate: bool = False) -> GraderHead:
         is_gate=is_gate,
         scale=(version.scale_min, version.scale_max),
         pass_threshold=version.pass_threshold,
-        rater=judge or "code",
-        is_scripted=bool(judge) and is_scripted(judge),
+        rater=judge or ("imported" if version.grader.kind == IMPORTED else "code"),
+        is_scripted=bool(judge) and is_scripted(answered_by or judge),
+        answered_by=answered_by,
     )
 
 
@@ -288,6 +305,7 @@ def comparison_report(comparison: Comparison) -> ComparisonReport:
     for position, row in enumerate(progress.runs):
         run, candidate = row.run, row.run.candidate
         answered = row.counts.done + row.counts.answered
+        answered_by = run.aliases.get(candidate.model, "")
         figures = [
             replace(
                 grader_figures(head, run, tallies, answered),
@@ -303,7 +321,7 @@ def comparison_report(comparison: Comparison) -> ComparisonReport:
                 label=candidate.label,
                 model=candidate.model,
                 kind=candidate.kind,
-                is_scripted=bool(candidate.model) and is_scripted(candidate.model),
+                is_scripted=bool(candidate.model) and is_scripted(answered_by or candidate.model),
                 is_baseline=position == 0,
                 status=run.status,
                 samples=row.counts,
@@ -316,6 +334,8 @@ def comparison_report(comparison: Comparison) -> ComparisonReport:
                 input_tokens=used.input_tokens,
                 output_tokens=used.output_tokens,
                 graders=figures,
+                answered_by=answered_by,
+                is_imported=run.imported is not None,
             )
         )
     is_final = not progress.is_active and progress.counts.pending + progress.counts.answered == 0

@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from accounts.models import Project
 from evals.models import Comparison, Run, Sample, Score
 from evals.queries.report import letter_of
-from providers.registry import is_scripted
+from providers.registry import is_scripted, shown_model
 from traces.models import Trace
 
 CHUNK = 500
@@ -28,6 +28,7 @@ def score_document(score: Score) -> dict[str, Any]:
         "criterion": score.criterion or None,
         "rater_kind": score.rater_kind,
         "rater": score.rater,
+        "answered_by": score.answered_by or None,
         "repeat": score.repeat,
         "state": score.state,
         "value": score.value,
@@ -91,6 +92,10 @@ class Shown:
     where: str
     parts: list["Shown"]
 
+    @property
+    def rater(self) -> str:
+        return shown_model(self.score.rater, self.score.answered_by)
+
 
 def shown(score: Score, parts: Iterable[Score] = ()) -> Shown:
     version = score.grader_version
@@ -106,9 +111,8 @@ def shown(score: Score, parts: Iterable[Score] = ()) -> Shown:
         shown_parts.append(Shown(part, name, low, high, False, "", []))
     run = score.run
     where = f"{run.comparison.name}, {run.name}" if run is not None and run.comparison is not None else ""
-    return Shown(
-        score, version.grader.name, version.scale_min, version.scale_max, is_scripted(score.rater), where, shown_parts
-    )
+    scripted = is_scripted(score.answered_by or score.rater)
+    return Shown(score, version.grader.name, version.scale_min, version.scale_max, scripted, where, shown_parts)
 
 
 def trace_scores(trace: Trace, *, span_id: str = "") -> list[Shown]:
@@ -161,7 +165,15 @@ def list_scores(project: Project, traces: Sequence[int]) -> list[ListScores]:
 
 def list_shown(score: Score) -> Shown:
     version = score.grader_version
-    return Shown(score, version.grader.name, version.scale_min, version.scale_max, is_scripted(score.rater), "", [])
+    return Shown(
+        score,
+        version.grader.name,
+        version.scale_min,
+        version.scale_max,
+        is_scripted(score.answered_by or score.rater),
+        "",
+        [],
+    )
 
 
 # Sample by sample ------------------------------------------------------------------------------------------------
@@ -210,6 +222,7 @@ def sample_document(sample: Sample, letter: str, scores: list[Score], *, with_co
             "label": candidate.label,
             "kind": candidate.kind,
             "model": candidate.model or None,
+            "answered_by": sample.run.aliases.get(candidate.model),
         },
         "item": item,
         "trial": sample.trial,

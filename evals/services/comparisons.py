@@ -235,7 +235,9 @@ def resume_comparison(comparison: Comparison, *, ceiling_usd: float | None = Non
     Comparison.objects.filter(pk=comparison.pk).update(**changes)
     for name, value in changes.items():
         setattr(comparison, name, value)
-    runs = Run.objects.filter(comparison=comparison, status__in=[RunStatus.PAUSED, RunStatus.FAILED])
+    runs = Run.objects.filter(
+        comparison=comparison, status__in=[RunStatus.PAUSED, RunStatus.FAILED], imported__isnull=True
+    )
     return runs.update(status=RunStatus.QUEUED, status_reason="", finished_at=None)
 
 
@@ -269,12 +271,14 @@ def retry_failed(comparison: Comparison) -> int:
     Comparison.objects.select_for_update().get(pk=comparison.pk)
     broken = Score.objects.filter(
         run__comparison=comparison,
+        run__imported__isnull=True,
         is_current=True,
         criterion="",
         state=ScoreState.FAILED,
         sample__status=SampleStatus.DONE,
     )
-    samples = Sample.objects.filter(run__comparison=comparison).exclude(run__status=RunStatus.CANCELLED)
+    samples = Sample.objects.filter(run__comparison=comparison, run__imported__isnull=True)
+    samples = samples.exclude(run__status=RunStatus.CANCELLED)
     ungraded = list(samples.filter(pk__in=broken.values("sample")).values_list("pk", "run"))
     failed = list(samples.filter(status=SampleStatus.FAILED).values_list("pk", "run"))
     for pairs, status in ((ungraded, SampleStatus.ANSWERED), (failed, SampleStatus.PENDING)):

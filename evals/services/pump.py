@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -64,7 +64,7 @@ from evals.services.samples import (
 from evals.services.scores import scores_of
 from providers.client import Answer as ModelAnswer
 from providers.client import ModelClient, ProviderError
-from providers.registry import resolve
+from providers.registry import aliases_of, resolve
 from traces.models import Trace
 
 log = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ class Job:
 @dataclass
 class Halt:
     """Why the pump takes no more samples: `cancel` also drops those in work."""
+    aliases: dict[str, str]  # old names that its candidate or its judges have, each with the model that answers
 
     reason: str = ""
     cancel: bool = False
@@ -196,7 +197,17 @@ def load_job(run_id: int) -> Job | None:
             status=RunStatus.FAILED, status_reason=str(error), finished_at=timezone.now()
         )
         return None
-    return Job(run, run.project, run.candidate, run.comparison, graders, max(1, concurrency))
+    aliases = aliases_for(run, graders)
+    if not aliases.items() <= run.aliases.items():
+        Run.objects.filter(pk=run_id).update(aliases={**run.aliases, **aliases})
+    return Job(run, run.project, run.candidate, run.comparison, graders, max(1, concurrency), aliases)
+
+
+def aliases_for(run: Run, graders: list[GraderInUse]) -> dict[str, str]:
+    """Return the old names among the models that a run asks, each with the model that answers in its place."""
+    known = aliases_of(run.project)
+    asked = {run.candidate.model, *(model for entry in graders for model in entry.grader.models)}
+    return {name: model for name, model in known.items() if name in asked}
 
 
 def load_graders(run: Run) -> list[GraderInUse]:
@@ -340,7 +351,13 @@ class Pump:
                     ask_for, candidate, sample.content, sample.source_trace_pk, given=sample.given
                 )
             else:
-                asked = ask_for(candidate, sample.content, sample.source_trace_pk, trial=sample.trial)
+                asked = ask_for(
+                    candidate,
+                    sample.content,
+                    sample.source_trace_pk,
+                    trial=sample.trial,
+                    answering=self.job.aliases.get(candidate.model, ""),
+                )
         except BadItem as problem:
             return Failure(sample.pk, str(problem))
         if asked.recorded_trace_pk is not None:
@@ -412,7 +429,7 @@ class Pump:
                 if entry.grader.is_judge and not await self.may_spend():
                     return None
                 word = await self.one_word(entry, sample, shown)
-            results.append((entry, word))
+            results.append((entry, with_answering(word, self.job.aliases)))
             if entry.is_gate and word.passed is not True:
                 spared_by = spared_by or entry.version.grader.name
         return results
@@ -434,10 +451,16 @@ class Pump:
             self.asked_judges[key] = asyncio.get_running_loop().create_future()
             claimed.append(key)
             return await self.database(
-                earlier_verdict, self.job.project.pk, entry.version.pk, entry.grader.rater, digest
+                earlier_verdict,
+                self.job.project.pk,
+                entry.version.pk,
+                rater,
+                digest,
+                answered_by=self.job.aliases.get(rater, ""),
             )
 
         surroundings = Surroundings(
+            rater = entry.grader.rater
             ask=partial(self.ask_judge, sample), find_earlier=find_earlier if self.reuse else None
         )
         result: GradeResult | None = None
@@ -595,6 +618,14 @@ def answered(reply: ModelAnswer) -> Answered:
     refusal = reply.message.get("refusal")
     return Answered(
         reply.text or "",
+def with_answering(result: GradeResult, aliases: dict[str, str]) -> GradeResult:
+    """Return a result that says who answered, where its rater is an old name; its parts likewise."""
+    if not aliases:
+        return result
+    parts = tuple(with_answering(part, aliases) for part in result.criteria)
+    return replace(result, answered_by=aliases.get(result.rater, ""), criteria=parts)
+
+
         reply.cost_usd,
         reply.duration_ms,
         model=reply.model,
@@ -636,10 +667,20 @@ def run_status(run_id: int) -> str | None:
     return Run.objects.filter(pk=run_id).values_list("status", flat=True).first()
 
 
-def earlier_verdict(project_id: int, version_id: int, rater: str, digest: str) -> list[GradeResult] | None:
-    """Return an earlier good verdict of the same grader version and judge on the same input, its parts after it; None without one."""
+def earlier_verdict(
+    project_id: int, version_id: int, rater: str, digest: str, *, answered_by: str = ""
+) -> list[GradeResult] | None:
+    """Return an earlier good verdict of the same grader version and judge on the same input, its parts after it; None without one.
+
+    A judge of an old name is the same only where the same model answered for it.
+    """
     scores = Score.objects.filter(
-        project=project_id, grader_version=version_id, rater=rater, input_digest=digest, state=ScoreState.OK
+        project=project_id,
+        grader_version=version_id,
+        rater=rater,
+        answered_by=answered_by,
+        input_digest=digest,
+        state=ScoreState.OK,
     )
     overall = scores.filter(criterion="").order_by("-pk").first()
     if overall is None:

@@ -11,7 +11,7 @@ from evals.graders.base import Answered, Grader, GradeResult, JudgeUnavailable, 
 from evals.grading import sample_from_trace
 from evals.models import GraderVersion
 from evals.services.graders import ready_grader
-from evals.services.pump import Client, DatabaseThread, answered, earlier_verdict, storable_result
+from evals.services.pump import Client, DatabaseThread, answered, earlier_verdict, storable_result, with_answering
 from evals.services.scores import record_scores, scores_of
 from providers.client import ModelClient, ProviderError
 from traces.models import Trace
@@ -22,6 +22,7 @@ AT_ONCE = 32  # traces graded before their scores are written together
 def grade_traces(
     project: Project,
     traces: Iterable[Trace],
+from providers.registry import aliases_of
     graders: Iterable[GraderVersion],
     *,
     worker: str = "",
@@ -54,9 +55,10 @@ async def grade_all(
             shown = await database(lambda chosen: [sample_from_trace(trace) for trace in chosen], batch)
             words = await asyncio.gather(
                 *(
-                    one_word(project, version, grader, trace.pk, sample, database, own_client, reuse)
+                    one_word(project, version, grader, trace.pk, sample, database, own_client, reuse, aliases)
                     for trace, sample in zip(batch, shown, strict=True)
                     for version, grader in graders
+        aliases = await database(aliases_of, project)
                 )
             )
             scores = [
@@ -91,13 +93,22 @@ async def one_word(
     """Return one grader's result on one trace."""
 
     async def find_earlier(digest: str) -> list[GradeResult] | None:
-        return await database(earlier_verdict, project.pk, version.pk, grader.rater, digest)
+        return await database(
+            earlier_verdict,
+            project.pk,
+            version.pk,
+            grader.rater,
+            digest,
+            answered_by=aliases.get(grader.rater, ""),
+        )
 
     surroundings = Surroundings(
         ask=partial(ask_judge, client, f"trace:{trace_pk}", f"grade:{version.pk}"),
+    aliases: dict[str, str],
         find_earlier=find_earlier if reuse else None,
     )
-    return version, grader, trace_pk, storable_result(await grader.grade(sample, None, surroundings))
+    result = storable_result(await grader.grade(sample, None, surroundings))
+    return version, grader, trace_pk, with_answering(result, aliases)
 
 
 async def ask_judge(client: Client, subject: str, job: str, **call: Any) -> Answered:

@@ -13,7 +13,7 @@ from traces.models import Trace
 
 BATCH = 400
 ATTEMPTS = 3
-SAID = ("input_digest", "state", "value", "label", "passed", "explanation", "evidence", "reason")
+SAID = ("answered_by", "input_digest", "state", "value", "label", "passed", "explanation", "evidence", "reason")
 
 Key = tuple[str, int, str, str, int]
 
@@ -29,6 +29,7 @@ class NewScore:
     criterion: str = ""
     rater_kind: str = RaterKind.IMPORTED
     rater: str = "imported"
+    answered_by: str = ""
     repeat: int = 1
     input_digest: str = ""
     state: str = "ok"
@@ -75,6 +76,7 @@ def scores_of(
             criterion=part.criterion,
             rater_kind=RaterKind.JUDGE if is_judge else RaterKind.CODE,
             rater=part.rater[:200],
+            answered_by=part.answered_by[:200],
             repeat=repeat,
             input_digest=part.input_digest,
             state=part.state,

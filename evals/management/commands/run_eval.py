@@ -22,6 +22,7 @@ from evals.queries.progress import comparison_progress
 from evals.queries.report import ComparisonReport, comparison_report
 from evals.services import BadComparison, CandidateSpec
 from evals.workers import worker_name
+from providers.registry import shown_model
 
 SHOWN_CASES = 50
 WAIT_S = 0.5
@@ -221,7 +222,7 @@ def lines_of(report: ComparisonReport, result: GateResult, cases: list[FailingCa
         rows.append(
             [
                 candidate.letter,
-                candidate.label + (" (scripted)" if candidate.is_scripted else ""),
+                shown_model(candidate.label, candidate.answered_by) + (" (scripted)" if candidate.is_scripted else ""),
                 f"{outcome.passed}/{outcome.total} {rate}",
                 *means,
                 str(candidate.samples.failed),
