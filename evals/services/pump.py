@@ -136,12 +136,12 @@ class Job:
     comparison: Comparison | None
     graders: list[GraderInUse]
     concurrency: int
+    aliases: dict[str, str]  # old names that its candidate or its judges have, each with the model that answers
 
 
 @dataclass
 class Halt:
     """Why the pump takes no more samples: `cancel` also drops those in work."""
-    aliases: dict[str, str]  # old names that its candidate or its judges have, each with the model that answers
 
     reason: str = ""
     cancel: bool = False
@@ -450,6 +450,7 @@ class Pump:
                     del self.asked_judges[key]
             self.asked_judges[key] = asyncio.get_running_loop().create_future()
             claimed.append(key)
+            rater = entry.grader.rater
             return await self.database(
                 earlier_verdict,
                 self.job.project.pk,
@@ -460,7 +461,6 @@ class Pump:
             )
 
         surroundings = Surroundings(
-            rater = entry.grader.rater
             ask=partial(self.ask_judge, sample), find_earlier=find_earlier if self.reuse else None
         )
         result: GradeResult | None = None
@@ -605,6 +605,14 @@ class LeaseLost(Exception):
     """Another worker has the sample now, or its run was cancelled."""
 
 
+def with_answering(result: GradeResult, aliases: dict[str, str]) -> GradeResult:
+    """Return a result that says who answered, where its rater is an old name; its parts likewise."""
+    if not aliases:
+        return result
+    parts = tuple(with_answering(part, aliases) for part in result.criteria)
+    return replace(result, answered_by=aliases.get(result.rater, ""), criteria=parts)
+
+
 def storable_result(result: GradeResult) -> GradeResult:
     """Return a result whose texts every database keeps."""
     texts = {name: storable(getattr(result, name)) for name in ("label", "explanation", "evidence", "reason", "call")}
@@ -618,14 +626,6 @@ def answered(reply: ModelAnswer) -> Answered:
     refusal = reply.message.get("refusal")
     return Answered(
         reply.text or "",
-def with_answering(result: GradeResult, aliases: dict[str, str]) -> GradeResult:
-    """Return a result that says who answered, where its rater is an old name; its parts likewise."""
-    if not aliases:
-        return result
-    parts = tuple(with_answering(part, aliases) for part in result.criteria)
-    return replace(result, answered_by=aliases.get(result.rater, ""), criteria=parts)
-
-
         reply.cost_usd,
         reply.duration_ms,
         model=reply.model,

@@ -14,6 +14,7 @@ from evals.services.graders import ready_grader
 from evals.services.pump import Client, DatabaseThread, answered, earlier_verdict, storable_result, with_answering
 from evals.services.scores import record_scores, scores_of
 from providers.client import ModelClient, ProviderError
+from providers.registry import aliases_of
 from traces.models import Trace
 
 AT_ONCE = 32  # traces graded before their scores are written together
@@ -22,7 +23,6 @@ AT_ONCE = 32  # traces graded before their scores are written together
 def grade_traces(
     project: Project,
     traces: Iterable[Trace],
-from providers.registry import aliases_of
     graders: Iterable[GraderVersion],
     *,
     worker: str = "",
@@ -50,6 +50,7 @@ async def grade_all(
     own_client: Client = client or ModelClient(project, worker=worker)
     added = 0
     try:
+        aliases = await database(aliases_of, project)
         batches = in_batches(traces)
         while batch := await database(next, batches, None):
             shown = await database(lambda chosen: [sample_from_trace(trace) for trace in chosen], batch)
@@ -58,7 +59,6 @@ async def grade_all(
                     one_word(project, version, grader, trace.pk, sample, database, own_client, reuse, aliases)
                     for trace, sample in zip(batch, shown, strict=True)
                     for version, grader in graders
-        aliases = await database(aliases_of, project)
                 )
             )
             scores = [
@@ -89,6 +89,7 @@ async def one_word(
     database: DatabaseThread,
     client: Client,
     reuse: bool,
+    aliases: dict[str, str],
 ) -> tuple[GraderVersion, Grader, int, GradeResult]:
     """Return one grader's result on one trace."""
 
@@ -104,7 +105,6 @@ async def one_word(
 
     surroundings = Surroundings(
         ask=partial(ask_judge, client, f"trace:{trace_pk}", f"grade:{version.pk}"),
-    aliases: dict[str, str],
         find_earlier=find_earlier if reuse else None,
     )
     result = storable_result(await grader.grade(sample, None, surroundings))
