@@ -1,6 +1,6 @@
 """Addresses of overview, datasets and comparisons. Every page lies under /p/<project>; programs talk to /api."""
 
-from django.urls import path
+from django.urls import include, path
 
 from evals import api
 from evals.views import comparisons, datasets, launch, overview, trace_scores
@@ -8,6 +8,7 @@ from evals.views import comparisons, datasets, launch, overview, trace_scores
 app_name = "evals"
 urlpatterns = [
     # Programs
+    path("", include("evals.openai_api.urls")),
     path("api/comparisons", api.comparison_list, name="api_comparison_list"),
     path("api/comparisons/<int:pk>", api.comparison_detail, name="api_comparison"),
     path("api/comparisons/<int:pk>/samples", api.comparison_samples, name="api_comparison_samples"),
