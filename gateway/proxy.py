@@ -15,6 +15,7 @@ from django.conf import settings
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from accounts.access import ApiError, ProjectRequest
+from accounts.models import Project
 from gateway import completions, responses
 from gateway.attribution import read_attribution
 from gateway.exchange import (
@@ -35,6 +36,9 @@ from traces.api import read_body
 log = logging.getLogger(__name__)
 MAX_KEPT = 32 * 1024 * 1024  # bytes of an answer that are recorded; all of it is passed on
 MAX_REFUSAL = 256 * 1024  # bytes of an answer that is read before it is passed on, to tell what was refused
+KNOWN_S = 5.0  # how long a provider's settings are taken as read
+MAX_KNOWN = 1_000
+known: dict[tuple[int, str], tuple[float, Resolved]] = {}  # by project and model
 NO_RESPONSES = (
     "has no Responses API: it answered 404 on /responses. Send the request to /v1/chat/completions; in the OpenAI Agents SDK call "
     'set_default_openai_api("chat_completions").'
@@ -105,13 +109,26 @@ def answer(request: ProjectRequest, path: str) -> HttpResponseBase:
     is_kept = not request.is_internal and not wants_no_record
     if is_scripted(model):
         return answer_scripted(request, path, raw, body, headers, is_kept=is_kept)
-    try:
-        resolved = resolve(request.project, model)
-    except UnknownModel as error:
-        raise ApiError(404, str(error), param="model", code="model_not_found") from None
+    resolved = find_provider(request.project, model)
     exchange = new_exchange(path, body, headers, model, resolved)
     exchange.sent_size = len(raw)
     return answer_forwarded(request, exchange, raw, headers, resolved, is_kept=is_kept)
+
+
+def find_provider(project: Project, model: str) -> Resolved:
+    """Return where a model is asked; what was read lately is taken as still so. Raises ApiError."""
+    place = (project.pk, model)
+    read_at, resolved = known.get(place, (0.0, None))
+    if resolved is not None and time.monotonic() - read_at < KNOWN_S:
+        return resolved
+    try:
+        resolved = resolve(project, model)
+    except UnknownModel as error:
+        raise ApiError(404, str(error), param="model", code="model_not_found") from None
+    if len(known) >= MAX_KNOWN:
+        known.clear()
+    known[place] = (time.monotonic(), resolved)
+    return resolved
 
 
 def read_request(raw: bytes) -> dict[str, Any]:

@@ -66,8 +66,9 @@ class HeldRecorder:
 @pytest.fixture(autouse=True)
 def held_recorder():
     """No test has a thread that writes behind its back; one that asks for this writes what was proxied by `flush`."""
-    from gateway import recorder
+    from gateway import proxy, recorder
 
+    proxy.known.clear()
     before = recorder.Current.recorder, recorder.Current.pid
     held = HeldRecorder()
     recorder.Current.recorder, recorder.Current.pid = held, os.getpid()
