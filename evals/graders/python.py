@@ -7,6 +7,7 @@ import asyncio
 import atexit
 import math
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from typing import Any, ClassVar
 import pydantic_monty
 
 from evals.graders.base import (
+    PYTHON_ERROR,
+    SANDBOX_ERROR,
     BadConfig,
     Door,
     GradeResult,
@@ -27,6 +30,7 @@ from evals.graders.base import (
     required_text,
     skipped,
 )
+from evals.graders.python_source import Needs, grade_parameters, instead_of, needs_of, reaches_out
 from rubrics.standard import Standard
 
 TIME_LIMIT_S = 10.0
@@ -38,9 +42,40 @@ LIMITS: pydantic_monty.ResourceLimits = {
     "max_recursion_depth": 400,
     "max_suspensions": 1000,
 }
+CHECK_LIMITS: pydantic_monty.ResourceLimits = {
+    "max_feed_duration_secs": 2.0
+}  # of a source's definitions, when it is made
 POLICY: pydantic_monty.OSPolicy = {"sleep": "zero", "random_start": {"seed": 0}}
 MAX_EXPLANATION = 10_000
 SAMPLE, ITEM = "markbook_sample__", "markbook_item__"
+MODULES = (  # found by trying; a test holds the list against the sandbox
+    "asyncio",
+    "base64",
+    "binascii",
+    "bisect",
+    "collections",
+    "copy",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "functools",
+    "hashlib",
+    "itertools",
+    "json",
+    "math",
+    "os",
+    "pathlib",
+    "posixpath",
+    "random",
+    "re",
+    "sys",
+    "time",
+    "tomllib",
+    "typing",
+    "unicodedata",
+)
+NOT_SUPPORTED = re.compile(r"does not (?:yet )?support (?:the )?(.+?)\.?$", re.MULTILINE)
 
 pool_lock = threading.Lock()
 pools: dict[int, tuple[pydantic_monty.Monty, ThreadPoolExecutor]] = {}  # by process id: a forked process needs its own
@@ -76,7 +111,8 @@ class PythonGrader:
         try:
             answer = await loop.run_in_executor(threads, run_sandboxed, self.config["source"], values, item or {})
         except SandboxError as error:
-            return failed(str(error), duration_ms=(time.perf_counter() - begun) * 1000)
+            took_ms = (time.perf_counter() - begun) * 1000
+            return failed(str(error), problem=error.problem, duration_ms=took_ms)
         result = self.read(answer)
         took_ms = (time.perf_counter() - begun) * 1000
         digest = digest_of(values["output_text"], item)
@@ -88,19 +124,21 @@ class PythonGrader:
         if isinstance(answer, dict):
             said = answer
             if "score" not in said:
-                return failed("grade() returned a dict without “score”.")
+                return failed("grade() returned a dict without “score”.", problem=PYTHON_ERROR)
             if said["score"] is None:
                 return skipped(text_of(said.get("rationale")) or "grade() returned no score.")
             answer = said["score"]
         if isinstance(answer, bool | int | float) and abs(answer) < 1e300 and math.isfinite(answer):
             value = float(answer)
         else:
-            return failed(f"grade() returned {shown(answer)}, where a finite number is needed.")
+            return failed(f"grade() returned {shown(answer)}, where a finite number is needed.", problem=PYTHON_ERROR)
         passed = said.get("passed")
         if passed is None:
             passed = self.pass_threshold is None or value >= self.pass_threshold
         elif not isinstance(passed, bool):
-            return failed(f"grade() returned passed = {shown(passed)}, where true or false is needed.")
+            return failed(
+                f"grade() returned passed = {shown(passed)}, where true or false is needed.", problem=PYTHON_ERROR
+            )
         label = said.get("label")
         return GradeResult(
             value=value,
@@ -123,7 +161,11 @@ def text_of(value: Any) -> str:
 
 
 class SandboxError(Exception):
-    """The code did not give an answer; the text says why."""
+    """The code did not give an answer; the text says why, `problem` whether the code or the sandbox ended it."""
+
+    def __init__(self, message: str, problem: str = PYTHON_ERROR) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class HalfCharacter(Exception):
@@ -131,12 +173,14 @@ class HalfCharacter(Exception):
 
 
 def check_source(source: str) -> None:
-    """Raise BadConfig unless the source can be read by the sandbox and defines `grade` with two parameters.
+    """Raise BadConfig unless the sandbox can read the source, has what it uses, and it defines `grade` with two parameters.
 
-    The source is run, in the sandbox, as far as its definitions.
+    The source is run, in the sandbox, as far as its definitions. What its functions import or name is looked for there too, so that it
+    is refused now and not at every row.
     """
     try:
-        with sandbox()[0].checkout(limits=LIMITS, os_policy=POLICY) as session:
+        with sandbox()[0].checkout(limits={**LIMITS, **CHECK_LIMITS}, os_policy=POLICY) as session:
+            refuse_what_is_missing(session, needs_of(source))
             session.feed_run(source, print_callback=pydantic_monty.CollectString(OUTPUT_LIMIT_BYTES))
             is_there = session.feed_run(
                 f"{SAMPLE} = None\ntry:\n    grade\n    {SAMPLE} = True\nexcept NameError:\n    pass\n{SAMPLE}"
@@ -144,7 +188,15 @@ def check_source(source: str) -> None:
     except pydantic_monty.MontySyntaxError as error:
         raise BadConfig(f"The source cannot be read: {error}.", param="source") from None
     except pydantic_monty.MontyError as error:
-        raise BadConfig(f"The source fails where it is defined: {error}.", param="source") from None
+        said = str(error)
+        if reaches_out(said) and grade_parameters(source) == 2:
+            return
+        lacks = NOT_SUPPORTED.search(said)
+        if lacks:
+            raise BadConfig(
+                f"The sandbox does not know {lacks.group(1)}; write it another way.", param="source"
+            ) from None
+        raise BadConfig(f"The source fails where it is defined: {said}.", param="source") from None
     if not is_there:
         raise BadConfig("The source must define `def grade(sample, item):`.", param="source")
     parameters = grade_parameters(source)
@@ -152,18 +204,26 @@ def check_source(source: str) -> None:
         raise BadConfig(f"grade() takes {parameters} parameters; it needs two: sample and item.", param="source")
 
 
-def grade_parameters(source: str) -> int | None:
-    """Return how many positional parameters the last top-level `grade` takes; None where it is no plain function or takes *args."""
-    import ast
+def refuse_what_is_missing(session: Any, needs: Needs) -> None:
+    """Raise BadConfig for an import or a built-in name that the sandbox does not have: each is tried there."""
+    for line, number in needs.imports.items():
+        try:
+            session.feed_run(f"{line}\n")
+        except pydantic_monty.MontyError as error:
+            module = line.split()[1]
+            text = f"Line {number}, “{line}”: {said_of(error)} in the sandbox. {instead_of(module)}".strip()
+            raise BadConfig(f"{text} The modules there: {', '.join(MODULES)}.", param="source") from None
+    for name, number in needs.names.items():
+        try:
+            session.feed_run(f"{name}\n")
+        except pydantic_monty.MontyError:
+            raise BadConfig(f"Line {number}: the sandbox has no {name}.", param="source") from None
 
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "grade"]
-    if not found or found[-1].args.vararg:
-        return None
-    return len(found[-1].args.posonlyargs) + len(found[-1].args.args)
+
+def said_of(error: pydantic_monty.MontyError) -> str:
+    """Return an error's last line, without the name of its class."""
+    text = str(error).strip().splitlines()[-1].partition(": ")[2] or str(error)
+    return text.removesuffix(" (unknown location)")
 
 
 def run_sandboxed(source: str, sample: dict[str, Any], item: dict[str, Any]) -> Any:
@@ -182,7 +242,7 @@ def run_once(source: str, sample: dict[str, Any], item: dict[str, Any]) -> Any:
         with sandbox()[0].checkout(limits=LIMITS, os_policy=POLICY) as session:
             return session.feed_run(f"{source}\n\ngrade({SAMPLE}, {ITEM})", inputs=inputs, print_callback=printed)
     except pydantic_monty.MontyCrashedError as error:
-        raise SandboxError(f"The sandbox was stopped: {error}") from None
+        raise SandboxError(f"The sandbox was stopped: {error}", SANDBOX_ERROR) from None
     except pydantic_monty.MontyRuntimeError as error:
         if "surrogates not allowed" in str(error):
             raise HalfCharacter from None

@@ -159,7 +159,7 @@ def test_python_sample_with_half_a_character_is_graded_and_nothing_unstorable_co
     ],
 )
 def test_python_source_that_cannot_work_is_refused_when_it_is_made(source, says):
-    with pytest.raises(BadConfig, match=r"source|parameters") as caught:
+    with pytest.raises(BadConfig) as caught:
         grader_kind("python").validate({"source": source})
     assert says in str(caught.value)
 
@@ -309,5 +309,7 @@ def test_quotes_are_found_over_spaces_case_quotation_marks_and_left_out_words():
 
 
 def test_an_unknown_kind_names_the_kinds_that_there_are():
-    with pytest.raises(BadConfig, match="string_check, text_similarity, python, rubric, score_model, label_model, multi"):
+    with pytest.raises(
+        BadConfig, match="string_check, text_similarity, python, rubric, score_model, label_model, multi"
+    ):
         grader_kind("vibes")
