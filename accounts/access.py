@@ -111,7 +111,8 @@ class ApiError(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
 
     def response(self) -> JsonResponse:
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kinds = {401: "authentication_error", 429: "rate_limit_error"}
+        kind = "server_error" if self.status >= 500 else kinds.get(self.status, "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         response = JsonResponse({"error": error}, status=self.status)
         if self.status in (429, 503):

@@ -153,7 +153,8 @@ class FromTracesForm(forms.Form):
 
     def __init__(self, project: Project, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.fields["dataset"].queryset = Dataset.objects.filter(project=project).order_by("name")  # type: ignore[attr-defined]
+        datasets = Dataset.objects.filter(project=project, is_implicit=False)
+        self.fields["dataset"].queryset = datasets.order_by("name")  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

@@ -1,5 +1,6 @@
-"""Middleware for every page: the content security policy, and `request.wants_partial`."""
+"""Middleware for every page: the content security policy, and `request.wants_partial`; and an id for every request of a program."""
 
+import secrets
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
@@ -31,6 +32,18 @@ def content_security_policy(get_response: GetResponse) -> GetResponse:
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+    return middleware
+
+
+def request_id(get_response: GetResponse) -> GetResponse:
+    """Answer every request to /v1 with an id, as clients show it beside an error."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if request.path.startswith("/v1/"):
+            response.headers.setdefault("x-request-id", f"req_{secrets.token_hex(16)}")
         return response
 
     return middleware

@@ -71,17 +71,20 @@ class DatasetRow:
 
 
 def dataset_rows(project: Project) -> list[DatasetRow]:
-    """Return the project's datasets by name. Three queries, whatever their number."""
+    """Return the project's datasets by name, without those that runs brought along. Three queries, whatever their number."""
     datasets = list(
-        Dataset.objects.filter(project=project)
+        Dataset.objects.filter(project=project, is_implicit=False)
         .annotate(comparison_count=Count("revisions__comparisons", distinct=True))
         .order_by("name", "id")
     )
     newest: dict[int, DatasetRevision] = {}
-    for revision in DatasetRevision.objects.filter(dataset__project=project).order_by("number"):
+    revisions = DatasetRevision.objects.filter(dataset__project=project, dataset__is_implicit=False)
+    for revision in revisions.order_by("number"):
         newest[revision.dataset_id] = revision
     buckets: dict[int, list[str]] = {}
-    current = Item.objects.filter(dataset__project=project, valid_to=None).exclude(bucket="")
+    current = Item.objects.filter(dataset__project=project, dataset__is_implicit=False, valid_to=None).exclude(
+        bucket=""
+    )
     for dataset_id, bucket in current.values_list("dataset", "bucket").distinct().order_by("bucket"):
         buckets.setdefault(dataset_id, []).append(bucket)
     return [
@@ -275,7 +278,9 @@ def items_not_shared(dataset: Dataset, number: int, other: int) -> dict[str, Ite
 
 def revision_choices(project: Project) -> list[DatasetRevision]:
     """Return every dataset's revisions, datasets by name and newest revision first."""
-    revisions = DatasetRevision.objects.filter(dataset__project=project, item_count__gt=0).select_related("dataset")
+    revisions = DatasetRevision.objects.filter(
+        dataset__project=project, dataset__is_implicit=False, item_count__gt=0
+    ).select_related("dataset")
     return list(revisions.order_by("dataset__name", "dataset_id", F("number").desc()))
 
 

@@ -180,7 +180,7 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         .distinct()
         .count()
     )
-    dataset_count = Dataset.objects.filter(project=project).count()
+    dataset_count = Dataset.objects.filter(project=project, is_implicit=False).count()
     comparisons = Comparison.objects.filter(project=project)
     comparison_count = comparisons.count()
     return Overview(
@@ -308,4 +308,5 @@ def steps(*, has_traces: bool, published: int, datasets: int, comparisons: int) 
 def dataset_without_comparison(project: Project) -> Dataset | None:
     """Return the newest dataset that no comparison used, or None."""
     used = Comparison.objects.filter(project=project).values("dataset_revision__dataset")
-    return Dataset.objects.filter(project=project).exclude(pk__in=used).order_by("-created_at", "-id").first()
+    datasets = Dataset.objects.filter(project=project, is_implicit=False)
+    return datasets.exclude(pk__in=used).order_by("-created_at", "-id").first()

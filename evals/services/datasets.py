@@ -127,8 +127,14 @@ def change_items(
     note: str = "",
     user: User | None = None,
 ) -> DatasetRevision:
-    """Write the next revision of a dataset; where nothing would change the latest one is returned."""
+    """Write the next revision of a dataset; where nothing would change the latest one is returned.
+
+    Rows that a run brought along and that somebody changes are a dataset like any other from then on.
+    """
     Dataset.objects.select_for_update().get(pk=dataset.pk)
+    if dataset.is_implicit:
+        dataset.is_implicit, dataset.rows_digest = False, ""
+        dataset.save(update_fields=["is_implicit", "rows_digest"])
     latest = dataset.revisions.order_by("-number").first()
     current = {item.key: item for item in dataset.items.filter(valid_to=None).only("key", "digest", "position")}
     wanted = {row.key: row for row in rows}

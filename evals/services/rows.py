@@ -1,6 +1,7 @@
 """Rows that a run brings along: kept once as an implicit dataset, in bounded memory, and gone with the last run that used them."""
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -35,7 +36,7 @@ def keep_rows(project: Project, rows: Callable[[], Iterable[RowValues]], *, name
     if found is not None:
         return found.revisions.get()
     dataset = Dataset.objects.create(
-        project=project, slug=f"rows-{digest[:40]}", name=name[:120], is_implicit=True, rows_digest=digest
+        project=project, slug=f"rows-{secrets.token_hex(10)}", name=name[:120], is_implicit=True, rows_digest=digest
     )
     for batch in in_batches(enumerate(rows())):
         Item.objects.bulk_create(

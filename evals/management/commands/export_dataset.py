@@ -32,7 +32,11 @@ class Command(BaseCommand):
         dataset = Dataset.objects.filter(project__slug=options["project"], slug=options["dataset"]).first()
         if dataset is None:
             names = (
-                ", ".join(Dataset.objects.filter(project__slug=options["project"]).values_list("slug", flat=True))
+                ", ".join(
+                    Dataset.objects.filter(project__slug=options["project"], is_implicit=False).values_list(
+                        "slug", flat=True
+                    )
+                )
                 or "none"
             )
             raise CommandError(
