@@ -28,3 +28,18 @@ def grader_kind(kind: str) -> type[Grader]:
 def build_grader(kind: str, config: dict[str, Any], *, standard: Standard | None = None) -> Grader:
     """Return a grader ready to score. Raises BadConfig."""
     return grader_kind(kind)(config, standard=standard)
+
+
+def judge_of(kind: str, config: Any) -> str:
+    """Return the model that judges by these settings, several joined by commas; empty where none does."""
+    if not isinstance(config, dict):
+        return ""
+    if kind == RubricJudge.kind:
+        return str(config.get("judge") or "")
+    if kind in (ScoreModel.kind, LabelModel.kind):
+        return str(config.get("model") or "")
+    parts = config.get("graders")
+    if kind == Multi.kind and isinstance(parts, dict):
+        judges = (judge_of(str(part.get("type")), part) for part in parts.values() if isinstance(part, dict))
+        return ", ".join(dict.fromkeys(judge for judge in judges if judge))[:200]
+    return ""

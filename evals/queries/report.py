@@ -7,7 +7,7 @@ from functools import cached_property
 
 from django.db.models import Avg, Count, Sum
 
-from evals.graders import IMPORTED
+from evals.graders import IMPORTED, judge_of
 from evals.models import CandidateKind, Comparison, EvalGrader, GraderVersion, Run, Sample, SampleStatus, Score
 from evals.queries.progress import Counts, Progress, comparison_progress
 from evals.statistics import (
@@ -202,14 +202,14 @@ def grader_heads(comparison: Comparison) -> list[GraderHead]:
 
 
 def head_of(version: GraderVersion, *, is_gate: bool = False, aliases: dict[str, str] | None = None) -> GraderHead:
-    judge = str(version.config.get("judge") or "") if isinstance(version.config, dict) else ""
+    judge = judge_of(version.grader.kind, version.config)
     answered_by = (aliases or {}).get(judge, "")
     return GraderHead(
         pk=version.pk,
         name=version.grader.name,
         kind=version.grader.kind,
         version=version.number,
-        is_judge=version.grader.kind == "rubric",
+        is_judge=bool(judge),
         is_gate=is_gate,
         scale=(version.scale_min, version.scale_max),
         pass_threshold=version.pass_threshold,

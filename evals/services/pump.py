@@ -27,6 +27,7 @@ from evals.chat import storable
 from evals.given import sample_from_given
 from evals.graders.base import (
     Answered,
+    Embedded,
     Grader,
     GradeResult,
     JudgeUnavailable,
@@ -63,7 +64,7 @@ from evals.services.samples import (
 )
 from evals.services.scores import scores_of
 from providers.client import Answer as ModelAnswer
-from providers.client import ModelClient, ProviderError
+from providers.client import Embedding, ModelClient, ProviderError
 from providers.registry import aliases_of, resolve
 from traces.models import Trace
 
@@ -99,6 +100,10 @@ class Client(Protocol):
         job: str = "",
         subject: str = "",
     ) -> ModelAnswer: ...
+
+    async def embed(
+        self, *, model: str, texts: list[str], purpose: str = "judge", job: str = "", subject: str = ""
+    ) -> Embedding: ...
 
     async def aclose(self) -> None: ...
 
@@ -216,7 +221,7 @@ def load_graders(run: Run) -> list[GraderInUse]:
         "grader_version__grader", "grader_version__rubric_version"
     )
     graders = [GraderInUse(row.grader_version, ready_grader(row.grader_version), row.is_gate) for row in rows]
-    return sorted(graders, key=lambda entry: (entry.grader.is_judge, not entry.is_gate))
+    return sorted(graders, key=lambda entry: (bool(entry.grader.models), not entry.is_gate))
 
 
 class Pump:
@@ -423,10 +428,10 @@ class Pump:
         for entry in self.job.graders:
             if entry.version.pk in sample.graded:
                 continue
-            if spared_by and entry.grader.is_judge:
+            if spared_by and entry.grader.models:
                 word = skipped(f"Not asked: the gate “{spared_by}” did not pass.", rater=entry.grader.rater)
             else:
-                if entry.grader.is_judge and not await self.may_spend():
+                if entry.grader.models and not await self.may_spend():
                     return None
                 word = await self.one_word(entry, sample, shown)
             results.append((entry, with_answering(word, self.job.aliases)))
@@ -436,7 +441,7 @@ class Pump:
 
     async def one_word(self, entry: GraderInUse, sample: Claimed, shown: SampleInput) -> GradeResult:
         """Return one grader's result. Two samples with the same input share one question to the judge."""
-        if not entry.grader.is_judge:
+        if not entry.grader.models:
             return storable_result(await entry.grader.grade(shown, sample.content, Surroundings()))
         claimed: list[tuple[int, str]] = []
 
@@ -461,7 +466,9 @@ class Pump:
             )
 
         surroundings = Surroundings(
-            ask=partial(self.ask_judge, sample), find_earlier=find_earlier if self.reuse else None
+            ask=partial(self.ask_judge, sample),
+            embed=partial(self.embed, sample),
+            find_earlier=find_earlier if self.reuse and entry.grader.is_judge else None,
         )
         result: GradeResult | None = None
         try:
@@ -497,6 +504,12 @@ class Pump:
             raise JudgeUnavailable(str(error)) from None
         self.ledger.add(reply.cost_usd)
         return answered(reply)
+
+    async def embed(self, sample: Claimed, *, model: str, texts: list[str]) -> Embedded:
+        """Ask an embedding model by the client. Raises JudgeUnavailable."""
+        found = await embedded(self.client, model, texts, job=self.ledger.job, subject=f"sample:{sample.pk}")
+        self.ledger.add(found.cost_usd)
+        return found
 
     # Writing ------------------------------------------------------------------------------------------------------
 
@@ -635,6 +648,15 @@ def answered(reply: ModelAnswer) -> Answered:
     )
 
 
+async def embedded(client: Client, model: str, texts: list[str], *, job: str, subject: str) -> Embedded:
+    """Ask an embedding model as graders do. Raises JudgeUnavailable."""
+    try:
+        found = await client.embed(model=model, texts=texts, purpose="judge", job=job, subject=subject)
+    except ProviderError as error:
+        raise JudgeUnavailable(str(error)) from None
+    return Embedded(found.vectors, found.cost_usd, found.duration_ms)
+
+
 def read_sample(trace_pk: int | None) -> SampleInput:
     """Return the stored trace of a sample as graders see it; empty where it was deleted."""
     trace = Trace.objects.filter(pk=trace_pk).first() if trace_pk is not None else None
@@ -697,6 +719,7 @@ def earlier_verdict(
         "criterion",
         "rater",
         "input_digest",
+        "call",
     )
     latest = {part.criterion: part for part in (overall, *parts)}
     return [GradeResult(**{name: getattr(row, name) for name in names}) for row in latest.values()]

@@ -7,11 +7,19 @@ from itertools import islice
 from typing import Any
 
 from accounts.models import Project
-from evals.graders.base import Answered, Grader, GradeResult, JudgeUnavailable, SampleInput, Surroundings
+from evals.graders.base import Answered, Embedded, Grader, GradeResult, JudgeUnavailable, SampleInput, Surroundings
 from evals.grading import sample_from_trace
 from evals.models import GraderVersion
 from evals.services.graders import ready_grader
-from evals.services.pump import Client, DatabaseThread, answered, earlier_verdict, storable_result, with_answering
+from evals.services.pump import (
+    Client,
+    DatabaseThread,
+    answered,
+    earlier_verdict,
+    embedded,
+    storable_result,
+    with_answering,
+)
 from evals.services.scores import record_scores, scores_of
 from providers.client import ModelClient, ProviderError
 from providers.registry import aliases_of
@@ -105,7 +113,8 @@ async def one_word(
 
     surroundings = Surroundings(
         ask=partial(ask_judge, client, f"trace:{trace_pk}", f"grade:{version.pk}"),
-        find_earlier=find_earlier if reuse else None,
+        embed=partial(embed_texts, client, f"trace:{trace_pk}", f"grade:{version.pk}"),
+        find_earlier=find_earlier if reuse and grader.is_judge else None,
     )
     result = storable_result(await grader.grade(sample, None, surroundings))
     return version, grader, trace_pk, with_answering(result, aliases)
@@ -118,3 +127,8 @@ async def ask_judge(client: Client, subject: str, job: str, **call: Any) -> Answ
     except ProviderError as error:
         raise JudgeUnavailable(str(error)) from None
     return answered(reply)
+
+
+async def embed_texts(client: Client, subject: str, job: str, *, model: str, texts: list[str]) -> Embedded:
+    """Ask an embedding model by the client. Raises JudgeUnavailable."""
+    return await embedded(client, model, texts, job=job, subject=subject)
