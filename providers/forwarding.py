@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from providers.completions import first_line, redact
 from providers.registry import Resolved
@@ -19,7 +19,7 @@ CONNECT_S = 10.0
 READ_S = 600.0  # between two parts of an answer; the caller's own patience is as a rule the shorter one
 POOL = 200  # connections to one provider
 KEPT = 50  # of them, while they are idle
-AT_ONCE = 64 * 1024  # bytes
+MOST_JOINED = 500  # pieces of an answer that are passed on as one
 SENT = ("content-type", "accept", "user-agent", "idempotency-key", "x-client-request-id", "openai-beta")
 # What belongs to one connection, to this server's answer, or to the provider's own site, is not passed back.
 DROPPED = frozenset(
@@ -60,13 +60,40 @@ class Forwarded:
         ]
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the body's bytes as they come. Raises ForwardingError where it breaks off."""
+        """Give the body's bytes as they come. Raises ForwardingError where it breaks off.
+
+        What has arrived already is given in one piece: each piece costs the caller a packet.
+        """
         import httpx
 
+        held: list[bytes] = []
         try:
-            yield from self.response.iter_raw()
+            for chunk in self.response.iter_raw():
+                held.append(chunk)
+                if len(held) < MOST_JOINED and self.has_next():
+                    continue
+                yield b"".join(held)
+                held.clear()
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            if held:
+                yield b"".join(held)
             raise told(error, self.resolved) from None
+        if held:
+            yield b"".join(held)
+
+    def has_next(self) -> bool:
+        """Say whether the next piece has arrived whole enough to be had without waiting.
+
+        httpx does not tell, so this looks where its HTTP parser keeps what it has not parsed: the end of the last chunk, the size line of
+        the next one, and some of its data. Where that is not found, the answer is no, and nothing is joined.
+        """
+        place: Any = self.response.stream
+        for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state", "_receive_buffer", "_data"):
+            place = getattr(place, name, None)
+        if not isinstance(place, bytearray):
+            return False
+        end = place.find(b"\r\n", 2)
+        return 0 < end < len(place) - 2
 
     def read(self, limit: int) -> bytes:
         """Return the body, at most `limit` bytes of it. Raises ForwardingError."""
