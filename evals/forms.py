@@ -7,6 +7,7 @@ from django import forms
 from django.forms.formsets import formset_factory
 
 from accounts.models import Project
+from evals.grader_rows import CODE_EXAMPLE, KINDS, METRICS, OPERATIONS
 from evals.item_lines import MAX_BUCKET, MAX_KEY, ItemLines, check_values, read_item_lines
 from evals.models import CandidateKind, Dataset
 from evals.queries.dataset_pages import revision_choices
@@ -16,10 +17,6 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_SHOWN_AGAIN = 1024 * 1024  # characters of an uploaded file that are put into the text field when lines are wrong
 MAX_CANDIDATES = 26
 MAX_GRADERS = 20
-CODE_EXAMPLE = """def grade(sample, item):
-    answer = sample["output_text"].lower()
-    return 1.0 if "refund" in answer else 0.0
-"""
 
 
 def clean_text(text: str) -> str:
@@ -239,16 +236,14 @@ class CandidateForm(forms.Form):
 
 
 class GraderForm(forms.Form):
-    """One grader row. Which fields count depends on `kind`."""
+    """One grader row. Which fields count depends on `kind`; `evals.grader_rows` makes its settings."""
 
-    KINDS = [("rubric", "Rubric"), ("string_check", "String check"), ("python", "Code")]
-    OPERATIONS = [("eq", "is exactly"), ("ne", "is not"), ("like", "contains"), ("ilike", "contains, in any case")]
-
-    kind = forms.ChoiceField(choices=KINDS, widget=forms.HiddenInput)
+    kind = forms.ChoiceField(choices=[(kind, about.title) for kind, about in KINDS.items()], widget=forms.HiddenInput)
     name = forms.CharField(
         max_length=120, required=False, label="Name", help_text="Left empty, one is made from the settings."
     )
     is_gate = forms.BooleanField(required=False, label="Gate: where it fails, no judge is asked")
+    is_part = forms.BooleanField(required=False, label="Only a part of the formula, with no score of its own")
     rubric_version = forms.TypedChoiceField(choices=[], coerce=int, required=False, empty_value=None, label="Rubric")
     judge_model = forms.CharField(
         max_length=200,
@@ -256,13 +251,49 @@ class GraderForm(forms.Form):
         label="Judge",
         widget=forms.TextInput(attrs={"list": "models", "autocomplete": "off"}),
     )
-    operation = forms.ChoiceField(choices=OPERATIONS, required=False, label="Passes when the text")
+    judge_temperature = forms.FloatField(
+        min_value=0, max_value=2, required=False, label="Temperature", help_text="Empty: 0, where the judge takes it."
+    )
+    instructions = LinesField(
+        required=False, label="Instructions to the judge", widget=forms.Textarea(attrs={"rows": 2})
+    )
+    prompt = LinesField(
+        required=False,
+        label="What it is asked",
+        help_text="{{ item.x }} and {{ sample.output_text }} put in values.",
+        widget=forms.Textarea(attrs={"rows": 6}),
+    )
+    range_low = forms.FloatField(required=False, label="Lowest score")
+    range_high = forms.FloatField(required=False, label="Highest score")
+    labels = LinesField(
+        required=False, label="Labels, one a line", widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})
+    )
+    passing_labels = LinesField(
+        required=False,
+        label="Labels that pass, one a line",
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+    )
+    operation = forms.ChoiceField(choices=list(OPERATIONS.items()), required=False, label="Passes when the text")
+    metric = forms.ChoiceField(choices=list(METRICS.items()), required=False, label="Measure")
+    embedding_model = forms.CharField(
+        max_length=200,
+        required=False,
+        label="Embedding model",
+        help_text="For cosine only. Empty: the one of this server's settings.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
     input = forms.CharField(max_length=2000, required=False, label="Text", initial="{{ sample.output_text }}")
     reference = forms.CharField(
         max_length=20_000, required=False, label="Compared with", initial="{{ item.reference }}"
     )
     source = LinesField(
         required=False, label="Code", initial=CODE_EXAMPLE, help_text="Runs in a sandbox without network or files."
+    )
+    formula = forms.CharField(
+        max_length=2000,
+        required=False,
+        label="Formula",
+        widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
     )
     pass_threshold = forms.FloatField(
         required=False, label="Passes from", help_text="A score at or above it passes.", initial=0.5
@@ -275,19 +306,30 @@ class GraderForm(forms.Form):
             (version.pk, f"{version.rubric.name} v{version.number}") for version in versions
         ]
 
+    @property
+    def shown_lines(self) -> list[list[forms.BoundField]]:
+        """Return the fields of the row's kind, line by line."""
+        kind = KINDS.get(str(self["kind"].value() or ""))
+        return [[self[name] for name in line] for line in kind.lines] if kind else []
+
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        kind = data.get("kind")
-        if kind == "rubric":
-            if not data.get("rubric_version") and "rubric_version" not in self.errors:
-                self.add_error("rubric_version", "Choose a published version of a rubric.")
-            if not (data.get("judge_model") or "").strip():
-                self.add_error("judge_model", "Name the model that judges.")
-        elif kind == "string_check":
-            for name in ("input", "reference"):
-                if not data.get(name) and name not in self.errors:
-                    self.add_error(name, "Write a text or a template such as {{ item.reference }}.")
-        elif kind == "python" and "def grade" not in (data.get("source") or ""):
+        kind = KINDS.get(data.get("kind") or "")
+        if kind is None:
+            return data
+        for name in ("input", "reference", "source", "instructions", "prompt", "labels", "passing_labels", "name"):
+            data[name] = clean_text(data.get(name) or "")
+        if data["kind"] == "rubric" and not data.get("rubric_version") and "rubric_version" not in self.errors:
+            self.add_error("rubric_version", "Choose a published version of a rubric.")
+        if kind.asks_judge and not (data.get("judge_model") or "").strip():
+            self.add_error("judge_model", "Name the model that judges.")
+        for name in ("input", "reference"):
+            is_shown = any(name in line for line in kind.lines)
+            if is_shown and not data.get(name) and name not in self.errors:
+                self.add_error(name, "Write a text or a template such as {{ item.reference }}.")
+        if "prompt" in kind.fields.values() and not data["prompt"].strip():
+            self.add_error("prompt", "Write what the judge is asked about an answer.")
+        if data["kind"] == "python" and "def grade" not in data["source"]:
             self.add_error("source", "Define grade(sample, item), which returns a number.")
         return data
 

@@ -8,7 +8,8 @@ from django.db.models import Avg
 
 from accounts.models import Project
 from evals.estimate import ANSWER_TOKENS, Asked, Estimate, Judge, estimate_comparison
-from evals.models import Candidate, CandidateKind, Comparison, DatasetRevision
+from evals.grader_rows import rows_from
+from evals.models import Candidate, CandidateKind, Comparison, DatasetRevision, Grader
 from evals.queries.datasets import revision_items
 from providers.models import Call, CallState
 from providers.prices import price_usd
@@ -68,22 +69,14 @@ def rows_of(comparison: Comparison) -> tuple[list[dict[str, Any]], list[dict[str
     placed = comparison.eval.eval_graders.select_related("grader_version__grader").order_by("position", "id")
     for place in placed:
         version = place.grader_version
-        config = version.config
-        graders.append(
-            {
-                "kind": version.grader.kind,
-                "name": version.grader.name,
-                "is_gate": place.is_gate,
-                "rubric_version": version.rubric_version_id,
-                "judge_model": config.get("judge", ""),
-                "operation": config.get("operation", "eq"),
-                "input": config.get("input", ""),
-                "reference": config.get("reference", ""),
-                "source": config.get("source", ""),
-                "pass_threshold": config.get("pass_threshold"),
-            }
-        )
+        *parts, row = rows_from(version.grader.kind, version.grader.name, version.config)
+        graders += [*parts, row | {"is_gate": place.is_gate, "rubric_version": version.rubric_version_id}]
     return candidates, graders
+
+
+def grader_kinds(project: Project) -> dict[str, str]:
+    """Return the kind of each of the project's graders by name."""
+    return dict(Grader.objects.filter(project=project).values_list("name", "kind"))
 
 
 def answer_tokens(project: Project, models: Sequence[str]) -> dict[str, int]:
@@ -118,8 +111,12 @@ def estimate(
     trials: int,
     candidates: Sequence[dict[str, Any]],
     judges: Sequence[tuple[str, RubricVersion]],
+    prompts: Sequence[tuple[str, int]] = (),
 ) -> Estimate:
-    """Say how many calls a comparison would make, and about what they would cost. Candidates are rows of the form."""
+    """Say how many calls a comparison would make, and about what they would cost. Candidates are rows of the form.
+
+    `judges` mark by a rubric, `prompts` are judges with the length of a prompt of their own.
+    """
     models = [row["model"].strip() if row.get("kind") == CandidateKind.MODEL else "" for row in candidates]
     tokens = answer_tokens(project, [model for model in models if model])
     asked = [
@@ -130,7 +127,7 @@ def estimate(
         )
         for row, model in zip(candidates, models, strict=True)
     ]
-    marked = []
+    marked = [Judge(model, chars) for model, chars in prompts]
     for model, version in judges:
         standard = standard_of(version)
         marked.append(Judge(model, len(as_text(standard)), len(standard.criteria)))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
@@ -13,27 +12,33 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.access import ProjectRequest, current_user, project_page
 from accounts.models import Role
 from evals import tasks
-from evals.forms import CODE_EXAMPLE, CandidateForm, CandidateFormSet, ComparisonForm, GraderForm, GraderFormSet
+from evals.forms import CandidateForm, CandidateFormSet, ComparisonForm, GraderForm, GraderFormSet
+from evals.grader_rows import (
+    KINDS,
+    WITHIN_FORMULA,
+    Row,
+    config_of,
+    field_of,
+    named_by,
+    names_of,
+    variable_of,
+    variables_of,
+    whole,
+)
 from evals.graders import build_grader, grader_kind
-from evals.graders.base import BadConfig, SampleInput, Surroundings
+from evals.graders.base import BadConfig, Grader, GradeResult
 from evals.models import Comparison
 from evals.queries import launch as queries
-from evals.queries.dataset_pages import input_text, reference_text
 from evals.queries.datasets import revision_items
 from evals.queries.report import letter_of
 from evals.services.comparisons import BadComparison, CandidateSpec, create_comparison
 from evals.services.graders import GraderSpec
-from providers.registry import is_scripted, model_choices
-from rubrics.queries import published_versions
+from evals.services.trial import sample_to_try, try_grader
+from providers.registry import UnknownModel, is_scripted, model_choices, resolve
+from rubrics.models import RubricVersion
+from rubrics.queries import published_versions, standard_of
 
-Row = dict[str, Any]
-FIELD_OF = {
-    "judge": "judge_model",
-    "source": "source",
-    "input": "input",
-    "reference": "reference",
-    "operation": "operation",
-}
+TAKEN = "The name “{}” belongs to a grader of another kind; choose another name."
 
 
 class Launch:
@@ -68,9 +73,36 @@ class Launch:
 
     def is_valid(self) -> bool:
         valid = [self.form.is_valid(), self.candidates.is_valid(), self.graders.is_valid()]
-        if all(valid) and not len(self.graders.forms):
+        if all(valid) and not any(not form.cleaned_data["is_part"] for form in self.graders.forms):
             self.form.add_error(None, "Choose at least one grader; without one there is nothing to compare.")
         return all(valid) and not self.form.errors
+
+    @property
+    def versions_by_pk(self) -> dict[int, RubricVersion]:
+        return {version.pk: version for version in self.versions}
+
+    def grader_names(self, rows: list[Row]) -> list[str]:
+        """Return the names of grader rows, made up where none was typed."""
+        rubrics = {version.pk: version.rubric.name for version in self.versions}
+        return names_of(rows, taken=queries.grader_kinds(self.project), rubrics=rubrics)
+
+    def ready_grader(self, rows: list[Row], place: int, names: list[str]) -> Grader:
+        """Return the grader of a row, ready to score. Raises BadConfig, also for a model that nobody answers."""
+        kind = str(rows[place].get("kind"))
+        config = grader_kind(kind).validate(config_of(rows, place, names))
+        standard = None
+        if kind == "rubric":
+            version = self.versions_by_pk.get(whole(rows[place].get("rubric_version")) or 0)
+            if version is None:
+                raise BadConfig("Choose a published version of a rubric.", param="rubric_version")
+            standard = standard_of(version)
+        grader = build_grader(kind, config, standard=standard)
+        for model in grader.models:
+            try:
+                resolve(self.project, model)
+            except UnknownModel as error:
+                raise BadConfig(str(error), param="embedding_model" if kind == "text_similarity" else "model") from None
+        return grader
 
     def context(self) -> dict[str, Any]:
         """Return what the template shows; the estimate is made from whatever is filled in."""
@@ -79,12 +111,19 @@ class Launch:
             form.letter = letter_of(place)
             form.shown_kind = candidates[place].get("kind") or "model"
             form.is_scripted = is_scripted(str(candidates[place].get("model") or ""))
-        for place, form in enumerate(self.graders.forms):
-            form.shown_kind = graders[place].get("kind") or "rubric"
+        names = self.grader_names(graders)
+        variables = variables_of(graders, names)
+        has_formula = any(row.get("kind") == "multi" for row in graders)
+        for form, row, name in zip(self.graders.forms, graders, names, strict=True):
+            form.shown_kind = row.get("kind") or "rubric"
+            form.about = KINDS.get(form.shown_kind)
+            form.variables = list(variables)
+            form.variable = variable_of(name) if has_formula and form.shown_kind in WITHIN_FORMULA else ""
         return {
             "form": self.form,
             "candidates": self.candidates,
             "graders": self.graders,
+            "grader_kinds": KINDS,
             "choices": self.choices,
             "has_rubrics": bool(self.versions),
             "has_datasets": bool(self.form.revisions),
@@ -98,7 +137,7 @@ class Launch:
         unnamed = any(row.get("kind") == "model" and not str(row.get("model") or "").strip() for row in candidates)
         if revision is None or trials is None or not 1 <= trials <= 100 or unnamed:
             return None
-        versions = {version.pk: version for version in self.versions}
+        versions = self.versions_by_pk
         judges = [
             (str(row["judge_model"]).strip(), versions[chosen])
             for row in graders
@@ -112,12 +151,22 @@ class Launch:
             trials=trials,
             candidates=[{**row, "model": row.get("model") or ""} for row in candidates],
             judges=judges,
+            prompts=self.prompts(graders),
         )
 
-
-def whole(value: Any) -> int | None:
-    text = str(value if value is not None else "").strip()
-    return int(text) if text.isdecimal() and len(text) < 18 else None
+    def prompts(self, graders: list[Row]) -> list[tuple[str, int]]:
+        """Return the judges with prompts of their own and the length of these, once for each time that a row is asked."""
+        variables = variables_of(graders, self.grader_names(graders))
+        named = [variables.get(name) for row in graders for name in named_by(row)]
+        return [
+            (
+                str(row["judge_model"]).strip(),
+                len(str(row.get("prompt") or "")) + len(str(row.get("instructions") or "")),
+            )
+            for place, row in enumerate(graders)
+            if row.get("kind") in ("score_model", "label_model") and row.get("judge_model")
+            for _ in range(named.count(place) + (0 if row.get("is_part") else 1))
+        ]
 
 
 def row_values(formset: Any) -> list[Row]:
@@ -156,7 +205,7 @@ def comparison_new(request: ProjectRequest) -> HttpResponse:
     initial = {name: request.POST.get(name, "") for name in ComparisonForm.base_fields}
     launch.start(initial=initial, candidates=candidates, graders=graders)
     place = whole(action.partition(":")[2]) if action.startswith("try:") else None
-    notice = None if place is None else try_code(launch, graders, place)
+    notice = None if place is None else try_row(launch, graders, place)
     if action == "estimate" and request.wants_partial:
         return render(request, "evals/_estimate.html", launch.context() | {"is_swap": True})
     return show(request, launch, notice=notice)
@@ -212,85 +261,73 @@ def change_rows(action: str, candidates: list[Row], graders: list[Row], *, judge
     ):
         del candidates[place]
     elif verb == "add-grader":
-        start: dict[str, Row] = {
-            "rubric": {"judge_model": judge},
-            "string_check": {
-                "operation": "ilike",
-                "input": "{{ sample.output_text }}",
-                "reference": "{{ item.reference }}",
-            },
-            "python": {"source": CODE_EXAMPLE, "pass_threshold": 0.5},
-        }
-        graders.append({"kind": what, **start.get(what, {})})
+        known = KINDS.get(what)
+        start = {**known.start, **({"judge_model": judge} if known.asks_judge else {})} if known else {}
+        if what == "multi":
+            variables = variables_of(graders, names_of(graders))
+            start["formula"] = " + ".join(f"{1 / len(variables):.2g} * {name}" for name in variables)
+        graders.append({"kind": what, **start})
     elif verb == "remove-grader" and (place := whole(what)) is not None and place < len(graders):
         del graders[place]
 
 
-def try_code(launch: Launch, graders: list[Row], place: int) -> Row | None:
-    """Run a code grader on the first item, with the item's reference as the answer, and say what it gave."""
-    revision = launch.form.revisions.get(whole(launch.form["revision"].value()) or 0)
+def try_row(launch: Launch, graders: list[Row], place: int) -> Row | None:
+    """Run a grader on an answer to the first item and say what it gave."""
     if place >= len(graders):
         return None
-    if revision is None:
-        return {"tone": "bad", "title": "Choose a dataset first.", "place": place}
-    item = revision_items(revision).first()
-    content = item.content if item else {}
-    answer = reference_text(content)
-    row = graders[place]
-    config = {"source": row.get("source", ""), "pass_threshold": number_or_none(row.get("pass_threshold"))}
+    revision = launch.form.revisions.get(whole(launch.form["revision"].value()) or 0)
+    item = revision_items(revision).select_related("source_trace").first() if revision is not None else None
+    if item is None:
+        return {"tone": "bad", "title": "Choose a dataset first: a grader is tried on its first item.", "place": place}
     try:
-        grader = build_grader("python", grader_kind("python").validate(config))
+        grader = launch.ready_grader(graders, place, launch.grader_names(graders))
     except BadConfig as error:
-        return {"tone": "bad", "title": "The code cannot be used.", "text": str(error), "place": place}
-    sample = SampleInput(input=input_text(content), output_text=answer, model="the reference")
-    result = async_to_sync(grader.grade)(sample, content, Surroundings())
-    on = f"On the first item ({item.key if item else 'none'}), with its reference as the answer"
-    if result.state != "ok":
-        return {"tone": "warn", "title": f"{on}: no score.", "text": result.reason, "place": place}
+        return {"tone": "bad", "title": "The grader cannot be used yet.", "text": str(error), "place": place}
+    sample, what = sample_to_try(item)
+    return told(try_grader(launch.project, grader, sample, item.content), item.key, what) | {"place": place}
+
+
+def told(result: GradeResult, key: str, what: str) -> Row:
+    """Return what a grader gave as a note."""
+    on = f"On the first item ({key}), with {what} as the answer"
+    if result.state != "ok" or result.value is None:
+        return {"tone": "warn", "title": f"{on}: no score.", "text": result.reason}
+    label = f" (“{result.label}”)" if result.label else ""
     passed = "" if result.passed is None else " and passes" if result.passed else " and does not pass"
-    return {
-        "tone": "good",
-        "title": f"{on}, it gives {result.value:g}{passed}.",
-        "text": result.explanation,
-        "place": place,
-    }
+    return {"tone": "good", "title": f"{on}, it gives {result.value:.4g}{label}{passed}.", "text": result.explanation}
 
 
-def number_or_none(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def grader_spec(form: GraderForm) -> GraderSpec:
-    """Return the grader of a checked form."""
-    data = form.cleaned_data
-    kind = data["kind"]
-    if kind == "rubric":
-        version = form.versions[data["rubric_version"]]
-        return GraderSpec(
-            data["name"] or version.rubric.name, kind, {"judge": data["judge_model"].strip()}, version, data["is_gate"]
-        )
-    if kind == "string_check":
-        config = {name: data[name] for name in ("input", "reference", "operation")}
-        words = {"eq": "Exact match", "ne": "Differs", "like": "Contains", "ilike": "Contains, any case"}
-        return GraderSpec(data["name"] or words[data["operation"]], kind, config, None, data["is_gate"])
-    config = {"source": data["source"], "pass_threshold": data["pass_threshold"]}
-    return GraderSpec(data["name"] or "Code", kind, config, None, data["is_gate"])
+def grader_specs(launch: Launch) -> list[GraderSpec] | None:
+    """Return the graders of checked forms. None, with the errors on the forms, where something cannot be used."""
+    forms = launch.graders.forms
+    rows = [form.cleaned_data for form in forms]
+    names = launch.grader_names(rows)
+    kinds = queries.grader_kinds(launch.project)
+    named = {name for row in rows for name in named_by(row)}
+    specs = []
+    for place, (form, row, name) in enumerate(zip(forms, rows, names, strict=True)):
+        kind = row["kind"]
+        if name in names[:place]:
+            form.add_error("name", f"Another grader here is called “{name}” too.")
+        elif kinds.get(name, kind) != kind and not row["is_part"]:
+            form.add_error("name", TAKEN.format(name))
+        if row["is_part"] and variable_of(name) not in named:
+            form.add_error("is_part", f"No formula here names {variable_of(name)}.")
+        try:
+            launch.ready_grader(rows, place, names)
+        except BadConfig as error:
+            form.add_error(field_of(kind, error.param) or None, str(error))
+            continue
+        if not row["is_part"]:
+            version = launch.versions_by_pk[row["rubric_version"]] if kind == "rubric" else None
+            specs.append(GraderSpec(name, kind, config_of(rows, place, names), version, row["is_gate"]))
+    return None if any(form.errors for form in forms) else specs
 
 
 def make_comparison(request: ProjectRequest, launch: Launch) -> Comparison | None:
     """Create the comparison and wake a worker. None, with the errors on the forms, where something cannot be used."""
-    specs = []
-    for form in launch.graders.forms:
-        spec = grader_spec(form)
-        try:
-            grader_kind(spec.kind).validate(spec.config)
-        except BadConfig as error:
-            form.add_error(FIELD_OF.get(error.param), str(error))
-        specs.append(spec)
-    if any(form.errors for form in launch.graders.forms):
+    specs = grader_specs(launch)
+    if specs is None:
         return None
     data = launch.form.cleaned_data
     candidates = [
