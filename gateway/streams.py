@@ -55,6 +55,10 @@ def assemble_chat(raw: bytes) -> Assembled:
         for delta in deltas if isinstance(deltas, list) else []:
             if isinstance(delta, dict):
                 add_delta(choices, delta)
+    for choice in choices.values():
+        message = choice["message"]
+        if message["content"] == "" and message.get("tool_calls"):
+            message["content"] = None  # as the same answer says it in one piece
     body["choices"] = [choices[index] for index in sorted(choices)]
     finished = bool(choices) and all(choice.get("finish_reason") for choice in choices.values())
     return Assembled(body, is_whole or finished, error)

@@ -46,7 +46,7 @@ class StreamServer:
         class Handler(Answering):
             server_of_ours = owner
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = QuietServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.server.request_queue_size = 128
 
@@ -61,6 +61,11 @@ class StreamServer:
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that leaves is what some tests are about."""
 
 
 class Answering(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("sdk", ["openinference-openai", "otel-genai-openai", "catalyst"])
+@pytest.mark.parametrize("sdk", ["openinference-openai", "otel-genai-openai", "catalyst", "openai-agents-native"])
 def test_every_fact_of_a_captured_sdk_holds(live_server, shared, sdk):
     command = [
         sys.executable,
