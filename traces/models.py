@@ -180,7 +180,9 @@ class Span(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["trace", "span_id"], name="span_id_once")]
         indexes = [
-            models.Index(fields=["trace", "parent_span_id"], condition=Q(has_usage_below=True), name="span_usage_child"),
+            models.Index(
+                fields=["trace", "parent_span_id"], condition=Q(has_usage_below=True), name="span_usage_child"
+            ),
         ]
 
     def __str__(self) -> str:
