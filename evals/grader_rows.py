@@ -107,7 +107,7 @@ KINDS: dict[str, Kind] = {
         "Formula",
         "Add a formula",
         "Makes one score of other graders on this page, which it names. Knows + - * / ^, min, max, abs, floor, ceil, exp, sqrt and log.",
-        (("formula", "pass_threshold"),),
+        (("formula",), ("pass_threshold",)),
         {"pass_threshold": 0.5},
         fields={"calculate_output": "formula", "graders": "formula"},
     ),
@@ -239,9 +239,9 @@ def config_of(rows: list[Row], place: int, names: list[str]) -> dict[str, Any]:
         raise BadConfig(str(error), param="calculate_output") from None
     unknown = [name for name in formula.names if name not in variables]
     if unknown or not formula.names:
-        there = f"there are {', '.join(variables)}" if variables else "add some first, a rubric cannot be one of them"
+        there = f"it can name {', '.join(variables)}" if variables else "add some first; a rubric cannot be one of them"
         said = f"The formula names {unknown[0]!r}" if unknown else "The formula names no grader"
-        raise BadConfig(f"{said}; of the other graders on this page {there}.", param="calculate_output")
+        raise BadConfig(f"{said}; of the graders on this page {there}.", param="calculate_output")
     graders = {
         name: {"type": rows[variables[name]]["kind"], **config_of(rows, variables[name], names)}
         for name in formula.names

@@ -271,7 +271,7 @@ def explanation_of(said: Any) -> str:
     for step in steps if isinstance(steps, list) else []:
         if isinstance(step, dict):
             parts = [str(step.get(name) or "").strip() for name in ("description", "conclusion")]
-            lines.append(": ".join(part for part in parts if part))
+            lines.append(": ".join(dict.fromkeys(part for part in parts if part)))
         elif isinstance(step, str):
             lines.append(step)
     return "\n".join(line for line in lines if line)[:MAX_EXPLANATION]

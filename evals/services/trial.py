@@ -6,6 +6,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from accounts.models import Project
+from evals.given import sample_from_given
 from evals.graders.base import Grader, GradeResult, SampleInput, Surroundings
 from evals.grading import json_or_none, sample_from_trace
 from evals.models import Item
@@ -19,6 +20,9 @@ TIMEOUT_S = 45.0  # a person waits for it
 
 def sample_to_try(item: Item) -> tuple[SampleInput, str]:
     """Return an answer to an item to try a grader on, and in words what it is: what is recorded, else the item's reference."""
+    if item.sample:
+        recorded = sample_from_trace(item.source_trace) if item.source_trace is not None else None
+        return sample_from_given(item.sample, recorded), "the answer that came with it"
     if item.source_trace is not None:
         return sample_from_trace(item.source_trace), "what was recorded"
     answer = reference_text(item.content)

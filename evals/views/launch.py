@@ -117,7 +117,12 @@ class Launch:
         for form, row, name in zip(self.graders.forms, graders, names, strict=True):
             form.shown_kind = row.get("kind") or "rubric"
             form.about = KINDS.get(form.shown_kind)
-            form.variables = list(variables)
+            if form.shown_kind == "multi":
+                form["formula"].help_text = (
+                    f"Can name {', '.join(variables)}."
+                    if variables
+                    else "There is nothing yet that it could name: add a check, a similarity, code, or a score or label by a model."
+                )
             form.variable = variable_of(name) if has_formula and form.shown_kind in WITHIN_FORMULA else ""
         return {
             "form": self.form,
