@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from traces.conventions.messages import as_text, read_chat_messages, read_response_items
 from traces.conventions.moved import move_chat_list, move_value
 from traces.conventions.raw import MAX_DEPTH, is_shallow, parse_value, read_count, read_text
-from traces.otlp import DecodeError
+from traces.otlp import DecodeError, read_json
 from traces.spans import SpanRecord, Usage
 
 NAME = "openai_agents"
@@ -81,11 +79,7 @@ class DecodedAgents:
 
 def decode_agents(body: bytes) -> DecodedAgents:
     """Decode a request of the exporter. Raises DecodeError where the body is none; one bad item in it is reported and skipped."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise DecodeError(f"The body is not JSON: {error}.") from None
-    items = document.get("data") if isinstance(document, dict) else None
+    items = read_json(body).get("data") if body.lstrip()[:1] != b"[" else None
     if not isinstance(items, list):
         raise DecodeError('The body is not {"data": [item, …]}, as the Agents SDK sends it.')
     decoded = DecodedAgents()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import ForeignObjectRel, Q
 
 from accounts.models import Project
 from traces.agents_sdk import DecodedAgents, TraceHead
@@ -208,9 +208,11 @@ def drop_lone_trace(project: Project, link: ProxiedResponse) -> None:
 
 def is_pointed_at(trace: Trace) -> bool:
     """Say whether a row of another room points at a trace: a score, an item of a dataset."""
-    for relation in Trace._meta.related_objects:
+    for relation in Trace._meta.get_fields(include_hidden=True):
         model = relation.related_model
-        if isinstance(model, str) or model._meta.app_label == "traces":
+        if not isinstance(relation, ForeignObjectRel) or model is None or isinstance(model, str):
+            continue
+        if model._meta.app_label == "traces":
             continue
         if model._base_manager.filter(Q(**{relation.field.name: trace.pk})).exists():
             return True
