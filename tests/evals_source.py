@@ -124,7 +124,7 @@ def make_item(evaluation: dict[str, Any], run: dict[str, Any], place: int, **fie
     blank = {"tool_calls": None, "tool_call_id": None, "function_call": None}
     return {
         "object": "eval.run.output_item",
-        "id": f"outputitem_{run['id'][-8:]}{place:024x}",
+        "id": f"outputitem_{run['id'][8:12]}{run['id'][-4:]}{place:024x}",
         "created_at": run["created_at"] + place // 7,
         "run_id": run["id"],
         "eval_id": evaluation["id"],

@@ -112,7 +112,7 @@ def run_document(request: HttpRequest, run: Run, figures: RunFigures, graders: l
         for row in graders
     ]
     failed = run.status == RunStatus.FAILED
-    return {
+    document = {
         "id": run.public_id,
         "object": "eval.run",
         "eval_id": run.eval.public_id,
@@ -133,6 +133,13 @@ def run_document(request: HttpRequest, run: Run, figures: RunFigures, graders: l
         "per_testing_criteria_results": results if figures.total or is_over else None,
         "error": {"code": run.error_code or "run_failed", "message": run.status_reason} if failed else None,
     }
+    return {**document, **imported_part(run)}
+
+
+def imported_part(run: Run) -> dict[str, Any]:
+    """Return what an imported run says of itself; its page is ours, and name and metadata are as they are now."""
+    told = (run.imported or {}).get("run") or {}
+    return {name: value for name, value in told.items() if name != "report_url"}
 
 
 def report_url(request: HttpRequest, run: Run) -> str:
@@ -190,7 +197,14 @@ def page_message(role: str, text: str) -> dict[str, Any]:
 def item_document(
     run: Run, sample: Sample, graders: list[EvalGrader], scores: dict[int, list[Score]], *, stride: int
 ) -> dict[str, Any]:
-    """Return an output item: a sample with what every criterion said of it, in the order of the criteria."""
+    """Return an output item: a sample with what every criterion said of it, in the order of the criteria.
+
+    An imported one is answered as it was received.
+    """
+    if sample.imported is not None:
+        ids = {"id": sample.public_id, "run_id": run.public_id, "eval_id": run.eval.public_id}
+        received = {"datasource_item": sample.item.content, **sample.imported}
+        return {"object": "eval.run.output_item", **ids, **received}
     results = []
     for row in graders:
         words = [score for score in scores.get(row.grader_version_id, []) if not score.criterion]

@@ -43,6 +43,7 @@ class ComparisonRow:
     status: str
     verdict: str
     candidates: list[tuple[str, str]]
+    is_imported: bool = False
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[ComparisonRow]:
@@ -62,7 +63,8 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[ComparisonRow]:
             verdict = comparison_report(comparison).verdict.text
             cache.set(key, verdict, VERDICT_LIFE_S)
         candidates = [(letter_of(place), run.candidate.label) for place, run in enumerate(mine)]
-        rows.append(ComparisonRow(comparison, status, verdict, candidates))
+        is_imported = any(run.imported is not None for run in mine)
+        rows.append(ComparisonRow(comparison, status, verdict, candidates, is_imported))
     return rows
 
 

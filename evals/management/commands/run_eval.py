@@ -172,6 +172,7 @@ def candidates_for(comparison: Comparison, models: list[str]) -> list[CandidateS
                 system_prompt=row.system_prompt,
                 user_template=row.user_template,
                 sampling=row.sampling,
+                input_messages=row.input_messages,
             )
             for row in earlier
         ]
@@ -182,6 +183,7 @@ def candidates_for(comparison: Comparison, models: list[str]) -> list[CandidateS
             system_prompt=first.system_prompt if first else "",
             user_template=first.user_template if first else "",
             sampling=first.sampling if first else {},
+            input_messages=first.input_messages if first else {},
         )
         for model in models
     ]
