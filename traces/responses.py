@@ -3,7 +3,7 @@
 The SDK sends `response` spans without prompt and answer: its maker's server has them. Here they were recorded by the proxy where
 the application uses it. A `ProxiedResponse` row has both sides of a response id, and whoever writes the second side joins: the
 agent's span takes over what the proxied call says, and the proxied call's own trace goes, so that nothing is listed or counted
-twice (docs/decisions/0006-proxied-responses.md).
+twice (docs/decisions/0004-proxied-responses.md).
 """
 
 from collections.abc import Iterable, Sequence
@@ -109,8 +109,9 @@ def late_spans(project: Project, head: TraceHead, arrived: set[tuple[str, str]])
     if trace is None:
         return []
     keys = [(pk, head.trace_id) for pk in Span.objects.filter(trace=trace).values_list("pk", flat=True)[:MAX_LATE]]
-    found = [unpriced(record) for record in read_records(keys).values()]
-    return [head.apply(record) for record in found if (record.trace_id, record.span_id) not in arrived]
+    return [
+        head.apply(record) for record in read_records(keys).values() if (record.trace_id, record.span_id) not in arrived
+    ]
 
 
 # Both sides of a response ----------------------------------------------------------------------------------------
@@ -174,11 +175,11 @@ def merge_call(agent: SpanRecord, call: SpanRecord) -> SpanRecord:
     for name in OF_CALL:
         if not getattr(agent, name):
             setattr(agent, name, getattr(call, name))
-    own, sent = agent.usage, call.usage
+    own, sent = unpriced(agent).usage, call.usage
     for name in ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens"):
         if getattr(own, name) is None:
             setattr(own, name, getattr(sent, name))
-    if own.cost_usd is None and sent.cost_source == "sent":
+    if own.cost_usd is None:  # the call may be priced by the model that was asked, which the answer does not name
         own.cost_usd, own.cost_source = sent.cost_usd, sent.cost_source
     agent.session_id = agent.session_id or call.session_id
     agent.user_id = agent.user_id or call.user_id
@@ -193,7 +194,7 @@ def keep_joined(project: Project, record: SpanRecord) -> None:
     digests = Span.objects.filter(trace__project=project, trace__trace_id=record.trace_id, span_id=record.span_id)
     digest = bytes(digests.values_list("digest", flat=True).get())
     bodies = Bodies()
-    span = store_span(unpriced(record), bodies, find_price_usd())
+    span = store_span(record, bodies, find_price_usd())
     span.digest = span.columns[-1] = digest
     Batch(project, source=Source.INGEST, bodies=bodies, is_rewrite=True).write([span])
 
@@ -263,7 +264,7 @@ def continue_sessions(project: Project, calls: Sequence[ProxiedCall]) -> list[Sp
                 call.record.session_id = call.previous_id
                 continue
             if not earlier.session_id:
-                changed[call.previous_id] = unpriced(earlier)
+                changed[call.previous_id] = earlier
         earlier.session_id = call.record.session_id = earlier.session_id or call.previous_id
     return list(changed.values())
 

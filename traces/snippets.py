@@ -85,7 +85,41 @@ exporter = OTLPSpanExporter(
 provider = TracerProvider()
 provider.add_span_processor(BatchSpanProcessor(exporter))
 OpenAIAgentsInstrumentor().instrument(tracer_provider=provider)""",
-        note="This goes over OpenTelemetry and holds the messages. The SDK's own exporter sends less and is not accepted yet.",
+        note="This goes over OpenTelemetry and holds the messages. The SDK's own exporter works too: see Agents SDK, native.",
+    ),
+    Snippet(
+        "agents-native",
+        "Agents SDK, native",
+        "pip install openai-agents",
+        """from agents import set_default_openai_client, set_trace_processors
+from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
+from openai import AsyncOpenAI
+
+client = AsyncOpenAI(base_url="@ENDPOINT@/v1", api_key="@KEY@")
+set_default_openai_client(client, use_for_tracing=False)
+exporter = BackendSpanExporter(api_key="@KEY@", endpoint="@ENDPOINT@/v1/traces/ingest")
+set_trace_processors([BatchTraceProcessor(exporter)])""",
+        note="Model calls go through the proxy of this server (docs/proxy.md), which gives the SDK's spans their text. "
+        "Leave the client out to send spans alone: then model calls of the Responses API have tokens and no text.",
+    ),
+    Snippet(
+        "proxy",
+        "OpenAI client, by proxy",
+        "pip install openai",
+        """from openai import OpenAI
+
+client = OpenAI(
+    base_url="@ENDPOINT@/v1",
+    api_key="@KEY@",
+    default_headers={"X-Markbook-Agent": "support-agent", "X-Markbook-Environment": "production"},
+)
+client.chat.completions.create(
+    model="gpt-4o-mini",
+    messages=[{"role": "user", "content": "Where is my order?"}],
+    extra_headers={"X-Markbook-Session": "chat-42", "X-Markbook-User": "user-7"},
+)""",
+        note="No tracing library: calls go to the provider of Settings, Model providers, and are recorded on the way. The key needs "
+        "the scope write.",
     ),
     Snippet(
         "catalyst",

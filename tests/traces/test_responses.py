@@ -126,6 +126,19 @@ def test_a_response_gets_the_text_of_its_call_whichever_comes_first(project, is_
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("is_proxy_first", [True, False])
+def test_a_cost_that_came_with_the_call_goes_along(project, is_proxy_first):
+    usage = Usage(input_tokens=100, output_tokens=20, cost_usd=0.25, cost_source="priced")
+    work = [lambda: ingest_proxied(project, [make_call(model="a-name-of-their-own", usage=usage)])]
+    work.insert(int(is_proxy_first), lambda: send(project, *ITEMS))
+    for step in work:
+        step()
+
+    trace = Trace.objects.get()
+    assert (trace.cost_usd, trace.cost_source) == (0.25, "priced")
+
+
+@pytest.mark.django_db
 def test_spans_that_come_again_do_not_take_the_text_away(project):
     ingest_proxied(project, [make_call()])
     send(project, *ITEMS)
