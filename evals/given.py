@@ -80,7 +80,8 @@ def sample_from_given(given: dict[str, Any] | None, recorded: SampleInput | None
 
     Without either there is no sample: every reference to it fails, and graders that look at the item alone work.
     """
-    values = {**(recorded.as_dict() if recorded is not None else {}), **complete(given or {})}
+    own = complete(given or {})
+    values = own if recorded is None else {**own, **recorded.as_dict(), **(given or {}), **texts_of(own)}
     sample = recorded or SampleInput()
     for name in ("output_text", "model", "trace_id"):
         if isinstance(values.get(name), str):
@@ -95,6 +96,12 @@ def sample_from_given(given: dict[str, Any] | None, recorded: SampleInput | None
     sample.output_json = values.get("output_json")
     sample.given = values
     return sample
+
+
+def texts_of(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer among a sample's values: what was filled in there goes before what the trace says."""
+    names = ("output_text", "output_json", "output_tools", "choices")
+    return {name: values[name] for name in names if values.get(name)}
 
 
 def given_answer(given: dict[str, Any] | None) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class PythonGrader:
             return failed(str(error), problem=error.problem, duration_ms=took_ms)
         result = self.read(answer)
         took_ms = (time.perf_counter() - begun) * 1000
-        digest = digest_of(values["output_text"], item)
+        digest = digest_of(values.get("output_text"), item)
         return GradeResult(**{**vars(result), "duration_ms": took_ms, "input_digest": digest})
 
     def read(self, answer: Any) -> GradeResult:

@@ -23,6 +23,7 @@ class ReadCriterion:
     name: str
     kind: str
     config: dict[str, Any]
+    checked: dict[str, Any]  # the same, complete
     answered: dict[str, Any]
     models: tuple[str, ...] = ()
     rubric_version: RubricVersion | None = None
@@ -67,7 +68,7 @@ def read_criterion(
         models = models_of(kind, checked, version)
     except BadConfig as error:
         raise BadRequest(f"{place}: {error}", param=f"{place}.{error.param}" if error.param else place) from None
-    return ReadCriterion(name or kind, kind, config, answered(value), models, version)
+    return ReadCriterion(name or kind, kind, config, checked, answered(value), models, version)
 
 
 def models_of(kind: str, config: dict[str, Any], version: RubricVersion | None) -> tuple[str, ...]:

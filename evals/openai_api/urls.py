@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from evals.openai_api import endpoints, files
+from evals.openai_api import endpoints, files, graders
 
 urlpatterns = [
     path("v1/evals", endpoints.evals),
@@ -15,4 +15,6 @@ urlpatterns = [
     path("v1/files", files.files),
     path("v1/files/<str:file_id>", files.one_file),
     path("v1/files/<str:file_id>/content", files.content),
+    path("v1/fine_tuning/alpha/graders/run", graders.run),
+    path("v1/fine_tuning/alpha/graders/validate", graders.validate),
 ]

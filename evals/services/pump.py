@@ -316,9 +316,9 @@ class Pump:
             kept, trace_pk = await self.store(answer)
             if not kept or isinstance(answer, Failure):
                 return
+            output = answer.output
         if self.halt.cancel:
             return
-            output = answer.output
         shown = await self.shown_to_graders(sample, shown, trace_pk, output)
         scores = []
         results = await self.grade(sample, shown)

@@ -38,15 +38,19 @@ def sample_to_try(item: Item) -> tuple[SampleInput, str]:
     return sample, "its reference"
 
 
-def try_grader(project: Project, grader: Grader, sample: SampleInput, item: dict[str, Any]) -> GradeResult:
-    """Return a grader's word on one answer. A judge is asked once, and not waited for beyond TIMEOUT_S."""
-    return async_to_sync(grade_once)(project, grader, sample, item)
+def try_grader(
+    project: Project, grader: Grader, sample: SampleInput, item: dict[str, Any], *, attempts: int = 1
+) -> GradeResult:
+    """Return a grader's word on one answer. A judge that does not answer is asked so often, and waited for at most TIMEOUT_S each time."""
+    return async_to_sync(grade_once)(project, grader, sample, item, attempts)
 
 
-async def grade_once(project: Project, grader: Grader, sample: SampleInput, item: dict[str, Any]) -> GradeResult:
+async def grade_once(
+    project: Project, grader: Grader, sample: SampleInput, item: dict[str, Any], attempts: int
+) -> GradeResult:
     if not grader.models:
         return storable_result(await grader.grade(sample, item, Surroundings()))
-    client = ModelClient(project, worker="try", attempts=1, timeout_s=TIMEOUT_S)
+    client = ModelClient(project, worker="try", attempts=attempts, timeout_s=TIMEOUT_S)
     try:
         surroundings = Surroundings(
             ask=partial(ask_judge, client, "", "try"), embed=partial(embed_texts, client, "", "try")
