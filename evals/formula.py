@@ -17,8 +17,8 @@ TOKEN = re.compile(
 )
 NAME = re.compile(r"[^\W\d]\w*")
 FUNCTIONS: dict[str, Callable[..., float]] = {
-    "min": min,
-    "max": max,
+    "min": lambda *values: min(values),
+    "max": lambda *values: max(values),
     "abs": abs,
     "floor": math.floor,
     "ceil": math.ceil,
