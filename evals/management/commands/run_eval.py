@@ -86,8 +86,8 @@ class Command(BaseCommand):
             revision=revision,
             candidates=candidates_for(model_comparison, options["model"]),
             eval=model_comparison.eval,
-            trials=options["trials"] or model_comparison.trials,
-            ceiling_usd=options["ceiling_usd"] or model_comparison.ceiling_usd,
+            trials=model_comparison.trials if options["trials"] is None else options["trials"],
+            ceiling_usd=model_comparison.ceiling_usd if options["ceiling_usd"] is None else options["ceiling_usd"],
         )
         try:
             asyncio.run(pump_all([run.pk for run in comparison.runs.all()]))
