@@ -38,7 +38,7 @@ STATUSES = {
     RunStatus.CANCELLED: "canceled",
 }
 DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "seed": 42, "max_completion_tokens": None}
-MAX_ECHOED = 10_000  # rows of one run that are answered with it
+MAX_ECHOED = 1_000  # rows that are answered with a run, which is polled: the others are in its output items
 
 
 def seconds(when: datetime | None) -> int | None:

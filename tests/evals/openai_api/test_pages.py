@@ -93,3 +93,9 @@ def test_a_comparison_of_the_pages_is_an_eval_with_runs(api, finish, project):
     assert done.report_url.endswith(f"/p/default/comparisons/{comparison.pk}")
     api.evals.delete(listed.id)
     assert Dataset.objects.get().revisions.get().item_count == 3
+
+
+def test_a_run_of_the_api_is_not_offered_to_be_run_again_from_a_form_that_cannot_hold_it(api, project):
+    made = make_eval(api, criteria=[ANSWERED], with_sample=True)
+    run = api.evals.runs.create(made.id, data_source=sampled(row("a")))
+    assert "Run again" not in httpx.get(run.report_url).text
