@@ -242,10 +242,10 @@ def config_of(rows: list[Row], place: int, names: list[str]) -> dict[str, Any]:
         there = f"it can name {', '.join(variables)}" if variables else "add some first; a rubric cannot be one of them"
         said = f"The formula names {unknown[0]!r}" if unknown else "The formula names no grader"
         raise BadConfig(f"{said}; of the graders on this page {there}.", param="calculate_output")
-    graders = {
-        name: {"type": rows[variables[name]]["kind"], **config_of(rows, variables[name], names)}
+    graders = [
+        {"name": name, "type": rows[variables[name]]["kind"], **config_of(rows, variables[name], names)}
         for name in formula.names
-    }
+    ]
     return {"graders": graders, "calculate_output": formula.text, "pass_threshold": threshold}
 
 
@@ -277,8 +277,8 @@ def rows_from(kind: str, name: str, config: dict[str, Any]) -> list[Row]:
     if kind == "multi":
         parts = [
             {**part, "is_part": True}
-            for variable, settings in config.get("graders", {}).items()
-            for part in rows_from(settings["type"], variable, settings)
+            for settings in config.get("graders", [])
+            for part in rows_from(settings["type"], settings["name"], settings)
         ]
         return [*parts, row | {"formula": config.get("calculate_output", "")}]
     if kind in ("score_model", "label_model"):

@@ -39,7 +39,7 @@ def judge_of(kind: str, config: Any) -> str:
     if kind in (ScoreModel.kind, LabelModel.kind):
         return str(config.get("model") or "")
     parts = config.get("graders")
-    if kind == Multi.kind and isinstance(parts, dict):
-        judges = (judge_of(str(part.get("type")), part) for part in parts.values() if isinstance(part, dict))
+    if kind == Multi.kind and isinstance(parts, list):
+        judges = (judge_of(str(part.get("type")), part) for part in parts if isinstance(part, dict))
         return ", ".join(dict.fromkeys(judge for judge in judges if judge))[:200]
     return ""

@@ -35,7 +35,10 @@ MAX_NAME = 60
 
 
 class Multi:
-    """`graders` are settings by the name that the formula `calculate_output` gives them; each has its `type` besides."""
+    """`graders` are settings with the `name` that the formula `calculate_output` gives them, and their `type`.
+
+    They come as an object by name too, and are kept as a list: a database may not keep the order of an object's names.
+    """
 
     kind: ClassVar[str] = "multi"
     title: ClassVar[str] = "Several graders by a formula"
@@ -58,7 +61,7 @@ class Multi:
                 f"The formula names {unknown[0]!r}; the graders are {', '.join(graders)}.", param="calculate_output"
             )
         return {
-            "graders": graders,
+            "graders": [{"name": name, **part} for name, part in graders.items()],
             "calculate_output": text,
             "pass_threshold": optional_number(config, "pass_threshold", 0.5),
         }
@@ -68,7 +71,7 @@ class Multi:
         self.pass_threshold: float | None = config["pass_threshold"]
         self.formula = parse_formula(config["calculate_output"])
         self.parts: dict[str, Grader] = {
-            name: PARTS[part["type"]](settings_of(part)) for name, part in config["graders"].items()
+            part["name"]: PARTS[part["type"]](settings_of(part)) for part in config["graders"]
         }
         self.models: tuple[str, ...] = tuple(
             dict.fromkeys(model for part in self.parts.values() for model in part.models)
@@ -160,7 +163,7 @@ def checked_part(part: Any, place: str, *, door: Door) -> dict[str, Any]:
         checked = PARTS[kind].validate(settings_of(part), door=door)
     except BadConfig as error:
         raise BadConfig(f"{place}: {error}", param=f"{place}.{error.param}" if error.param else place) from None
-    return {"type": kind, **({"name": part["name"]} if isinstance(part.get("name"), str) else {}), **checked}
+    return {"type": kind, **checked}
 
 
 def settings_of(part: dict[str, Any]) -> dict[str, Any]:

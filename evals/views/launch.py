@@ -305,7 +305,7 @@ def told(result: GradeResult, key: str, what: str) -> Row:
 def grader_specs(launch: Launch) -> list[GraderSpec] | None:
     """Return the graders of checked forms. None, with the errors on the forms, where something cannot be used."""
     forms = launch.graders.forms
-    rows = [form.cleaned_data for form in forms]
+    rows = [dict(form.cleaned_data) for form in forms]  # an error takes its field out of the original
     names = launch.grader_names(rows)
     kinds = queries.grader_kinds(launch.project)
     named = {name for row in rows for name in named_by(row)}
