@@ -20,7 +20,7 @@ from evals.models import (
     Run,
     RunStatus,
 )
-from evals.services.comparisons import CandidateSpec, create_comparison, ensure_candidate
+from evals.services.comparisons import CandidateSpec, cancel_run, create_comparison, ensure_candidate
 from evals.services.graders import GraderSpec, ensure_grader_version
 from evals.services.rows import RowValues, drop_unused_rows, keep_rows
 
@@ -143,7 +143,11 @@ def failed_run(chosen: Eval, title: str, candidate: CandidateSpec) -> Run:
 
 @transaction.atomic
 def delete_run(run: Run) -> None:
-    """Delete a run with its samples and scores, and its comparison where it was the only run there. Its traces stay."""
+    """Delete a run with its samples and scores, and its comparison where it was the only run there. Its traces stay.
+
+    It is cancelled first: a worker that is at it then has no say about its samples any more, and adds nothing while they go.
+    """
+    cancel_run(run)
     comparison, revision, project = run.comparison, run.dataset_revision_id, run.project
     run.delete()
     if comparison is not None and not comparison.runs.exists():
@@ -155,6 +159,8 @@ def delete_run(run: Run) -> None:
 def delete_eval(chosen: Eval) -> None:
     """Delete an eval with its runs, their comparisons, samples and scores. Graders and traces stay."""
     runs = Run.objects.filter(eval=chosen)
+    for run in runs.filter(status__in=[*RunStatus.active(), RunStatus.PAUSED]):
+        cancel_run(run)
     revisions = set(runs.values_list("dataset_revision", flat=True))
     runs.delete()
     Comparison.objects.filter(eval=chosen).delete()
