@@ -454,8 +454,9 @@ def side_of(candidate: CandidateFigures) -> Side:
 
 
 def primary_grader(heads: list[GraderHead]) -> GraderHead | None:
-    """Return the grader that the verdict is about: the first judge, else the first."""
-    return next((head for head in heads if head.is_judge), heads[0] if heads else None)
+    """Return the grader that the verdict is about: the first rubric, else the first judge, else the first."""
+    rubric = next((head for head in heads if head.kind == "rubric"), None)
+    return rubric or next((head for head in heads if head.is_judge), heads[0] if heads else None)
 
 
 def headline(

@@ -10,7 +10,7 @@ from evals.queries.report import comparison_report
 from evals.services import GraderSpec
 from evals.services.recorded import grade_traces
 from providers.models import Call
-from tests.evals.engine import ECHO, make_comparison
+from tests.evals.engine import ECHO, make_comparison, rubric_spec
 from tests.provider_server import ProviderServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -131,3 +131,9 @@ def test_recorded_traces_are_graded_by_score_label_and_vectors(project, server):
         "near": ("ok", pytest.approx(2 / 3)),
         "score": ("skipped", None),
     }
+
+
+def test_the_verdict_is_about_the_first_rubric_also_after_other_judges(project):
+    graders = [GRADERS[0], GRADERS[3], rubric_spec(project)]
+    assert comparison_report(make_comparison(project=project, graders=graders)).primary.name == "Correctness"
+    assert comparison_report(make_comparison(project=project, graders=graders[:2])).primary.name == "score"
