@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from evals.chat import last_text, plain_text
 from evals.models import Comparison, Item, Run, Sample, SampleStatus, Score
@@ -328,7 +328,10 @@ class FailingCase:
 
 
 def failing_cases(comparison: Comparison, *, limit: int = 100) -> list[FailingCase]:
-    """Return samples without an answer, then scores that failed or did not pass, by candidate and item."""
+    """Return samples without an answer, then scores that failed or did not pass, by candidate and item.
+
+    A grader that skipped is named where no other one settled the sample: that is why it has no verdict.
+    """
     letters = {
         pk: letter_of(position)
         for position, pk in enumerate(
@@ -340,9 +343,10 @@ def failing_cases(comparison: Comparison, *, limit: int = 100) -> list[FailingCa
         FailingCase(letters[row.run_id], row.run.name, row.item.key, row.trial, "no answer", row.error, row.public_id)
         for row in broken.order_by("run__position", "item__position", "trial")[:limit]
     ]
-    scores = Score.objects.filter(
-        Q(passed=False) | Q(state="failed"), run__comparison=comparison, is_current=True, criterion=""
-    )
+    overall = Score.objects.filter(run__comparison=comparison, is_current=True, criterion="")
+    settled = Score.objects.filter(sample=OuterRef("sample"), is_current=True, criterion="", passed=False)
+    skipped = Q(state="skipped") & ~Exists(settled)
+    scores = overall.filter(Q(passed=False) | Q(state="failed") | skipped)
     for score in scores.select_related("run", "sample__item", "grader_version__grader").order_by(
         "run__position", "sample__item__position", "sample__trial", "pk"
     )[: limit - len(cases)]:

@@ -1,18 +1,19 @@
 """Graders and their frozen versions."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import IntegrityError, transaction
 
 from accounts.models import Project
 from evals.graders import IMPORTED, BadConfig, build_grader, grader_kind
-from evals.graders.base import Door, digest_of
+from evals.graders.base import Door, GradeResult, SampleInput, Surroundings, digest_of, skipped
 from evals.graders.base import Grader as GraderWithConfig
 from evals.models import Grader, GraderVersion
 from rubrics.models import RubricVersion
 from rubrics.queries import standard_of, with_criteria
 from rubrics.services import freeze
+from rubrics.standard import Standard
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,32 @@ def imported_grader(
     return GraderVersion.objects.get(grader__project=project, grader__name=name, digest=digest)
 
 
+class KeptScores:
+    """A grader whose scores came with imported data. It has no word on anything new, and says so."""
+
+    kind: ClassVar[str] = IMPORTED
+    title: ClassVar[str] = "Imported scores"
+    is_judge = False
+    models: tuple[str, ...] = ()
+    rater = "code"
+
+    @classmethod
+    def validate(cls, config: dict[str, Any], *, door: Door = "native") -> dict[str, Any]:
+        raise BadConfig("Imported scores come with a file; no such grader can be made.", param="kind")
+
+    def __init__(self, config: dict[str, Any], *, standard: Standard | None = None) -> None:
+        low, high = config.get("scale") or (0.0, 1.0)
+        self.scale = (float(low), float(high))
+        self.pass_threshold: float | None = config.get("pass_threshold")
+
+    async def grade(self, sample: SampleInput, item: dict[str, Any] | None, surroundings: Surroundings) -> GradeResult:
+        return skipped("Its scores came with imported data; nothing here can run it.")
+
+
 def ready_grader(version: GraderVersion) -> GraderWithConfig:
-    """Return a stored version ready to score. Raises BadConfig for imported ones, which nothing here can run."""
+    """Return a stored version ready to score; an imported one skips every sample, since nothing here can run it. Raises BadConfig."""
+    if version.grader.kind == IMPORTED:
+        return KeptScores(version.config)
     rubric = version.rubric_version
     standard = (
         standard_of(with_criteria(RubricVersion.objects.filter(pk=rubric.pk)).get()) if rubric is not None else None

@@ -91,7 +91,8 @@ def test_where_the_graders_are_only_kept_with_imported_scores_it_cannot_tell(off
     code, printed = gate(*floor)
 
     assert code == 2
-    assert "imported" in printed
+    assert "has a verdict" in printed
+    assert "Elsewhere: Its scores came with imported data" in printed
 
 
 @pytest.mark.parametrize("floor", FLOORS)
@@ -174,3 +175,20 @@ def test_what_did_not_pass_is_printed_with_grader_and_reason_also_as_json(office
         ("k1", "Says nine"),
     }
     assert all(case["reason"] for case in document["failing"])
+
+
+def test_json_holds_every_case_that_did_not_pass(office, gate):
+    make_comparison(project=office, items=60, graders=(BROKEN,))
+
+    assert len(json.loads(gate("--json")[1])["failing"]) == 60
+
+
+def test_a_grader_that_skipped_is_named_where_no_other_one_settled_the_row(office, gate):
+    comparison = make_comparison(project=office, items=2)
+    kept = imported_grader(office, "Elsewhere")
+    EvalGrader.objects.create(eval=comparison.eval, grader_version=kept, position=1)
+
+    code, printed = gate("--min-pass-rate", "1")
+
+    assert code == 2
+    assert "A k0 #1  Elsewhere: Its scores came with imported data" in printed

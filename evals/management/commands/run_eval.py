@@ -25,6 +25,7 @@ from evals.workers import worker_name
 from providers.registry import shown_model
 
 SHOWN_CASES = 50
+ALL_CASES = 1_000_000
 WAIT_S = 0.5
 
 
@@ -104,7 +105,7 @@ class Command(BaseCommand):
             result = GateResult(
                 CANNOT_TELL, f"Could not tell: {comparison.stop_reason or ' '.join(reasons) or 'it did not finish.'}"
             )
-        cases = failing_cases(comparison, limit=SHOWN_CASES)
+        cases = failing_cases(comparison, limit=ALL_CASES if options["json"] else SHOWN_CASES)
         if options["json"]:
             self.stdout.write(json.dumps(document(report, result, cases, outcomes), ensure_ascii=False, indent=2))
         else:
