@@ -129,11 +129,17 @@ def run_document(request: HttpRequest, run: Run, figures: RunFigures, graders: l
             "failed": figures.failed,
             "errored": figures.errored,
         },
-        "per_model_usage": figures.usage or None,
+        "per_model_usage": [with_old_names(entry, run.aliases) for entry in figures.usage] or None,
         "per_testing_criteria_results": results if figures.total or is_over else None,
         "error": {"code": run.error_code or "run_failed", "message": run.status_reason} if failed else None,
     }
     return {**document, **imported_part(run)}
+
+
+def with_old_names(usage: dict[str, Any], aliases: dict[str, str]) -> dict[str, Any]:
+    """Return what a model answered, with the old names that it was asked by where there are any."""
+    names = [old_name for old_name, model in sorted(aliases.items()) if model == usage["model_name"]]
+    return {**usage, "asked_as": names} if names else usage
 
 
 def imported_part(run: Run) -> dict[str, Any]:

@@ -95,6 +95,18 @@ def test_the_api_names_both(aliased, client):
     }
 
 
+def test_a_run_of_v1_says_which_model_was_asked_and_which_answered(aliased, client):
+    run = aliased.runs.get()
+
+    document = client.get(f"/v1/evals/{run.eval.public_id}/runs/{run.public_id}").json()
+
+    assert document["model"] == "gpt-4o-old"
+    assert {entry["model_name"]: entry["asked_as"] for entry in document["per_model_usage"]} == {
+        "demo/careful": ["gpt-4o-old"],
+        "demo/judge": ["judge-old"],
+    }
+
+
 def test_run_eval_prints_both(aliased, capsys):
     with pytest.raises(SystemExit):
         call_command("run_eval", "Test", "--min-pass-rate", "1.0", "--project", "default")
