@@ -22,7 +22,7 @@ from evals.models import (
 )
 from evals.services.comparisons import CandidateSpec, cancel_run, create_comparison, ensure_candidate
 from evals.services.graders import GraderSpec, ensure_grader_version
-from evals.services.rows import RowValues, drop_unused_rows, keep_rows
+from evals.services.rows import RowValues, StoredRows, drop_unused_rows, forget_rows, settle_rows, store_rows
 
 MAX_GRADER_NAME = 120
 NO_ROWS = "no_rows"
@@ -90,7 +90,6 @@ def update_openai_eval(chosen: Eval, *, name: str | None, metadata: dict[str, st
     return chosen
 
 
-@transaction.atomic
 def create_openai_run(
     chosen: Eval,
     *,
@@ -104,13 +103,38 @@ def create_openai_run(
 
     Raises BadComparison, or whatever reading the rows raises; then nothing is written.
     """
-    project = chosen.project
+    while True:
+        stored = store_rows(chosen.project, rows, name=f"Rows of {chosen.name}")
+        run = None
+        try:
+            run = make_run(chosen, name, metadata, data_source, candidate, stored)
+        finally:
+            if run is None and stored is not None:
+                forget_rows(stored)
+        if run is not None:
+            return run
+
+
+@transaction.atomic
+def make_run(
+    chosen: Eval,
+    name: str,
+    metadata: dict[str, str],
+    data_source: dict[str, Any],
+    candidate: CandidateSpec,
+    stored: StoredRows | None,
+) -> Run | None:
+    """Make the rows of a run in one transaction. None where its stored rows were dropped meanwhile."""
     title = f"{chosen.name}: {name}" if name else chosen.name
-    revision = keep_rows(project, rows, name=f"Rows of {chosen.name}")
-    if revision is None:
+    if stored is None:
         run = failed_run(chosen, title, candidate)
     else:
-        comparison = create_comparison(project, name=title, revision=revision, candidates=[candidate], eval=chosen)
+        revision = settle_rows(stored)
+        if revision is None:
+            return None
+        comparison = create_comparison(
+            chosen.project, name=title, revision=revision, candidates=[candidate], eval=chosen
+        )
         run = comparison.runs.get()
     run.name, run.metadata, run.data_source = name, metadata, data_source
     run.save(update_fields=["name", "metadata", "data_source"])
