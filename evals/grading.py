@@ -58,8 +58,15 @@ def sample_from_records(records: list[SpanRecord]) -> SampleInput:
     )
 
 
-def with_answer(sample: SampleInput, output: dict[str, Any] | None) -> SampleInput:
-    """Return a sample whose tool calls are word for word as the model made them: a trace keeps their arguments as values."""
+def with_answer(sample: SampleInput, output: dict[str, Any] | None, *, refusal_is_text: bool = True) -> SampleInput:
+    """Return a sample whose tool calls are word for word as the model made them: a trace keeps their arguments as values.
+
+    A refusal is the answer's text on our pages; for graders of /v1 there is no text then, as upstream.
+    """
+    if not refusal_is_text and (output or {}).get("refusal"):
+        sample.output_text, sample.output_json = "", None
+        for choice in sample.choices:
+            choice["message"] = {**choice["message"], "content": None, "refusal": (output or {})["refusal"]}
     calls = (output or {}).get("tool_calls")
     if isinstance(calls, list) and len(calls) == len(sample.output_tools):
         sample.output_tools = calls

@@ -341,7 +341,9 @@ class Pump:
         """Return what graders see: the answer's trace; or the sample that came with the row, over the trace that it names."""
         if self.job.candidate.kind != CandidateKind.GIVEN:
             found = shown if shown is not None else await self.database(read_sample, trace_pk)
-            return with_answer(found, output) if self.job.candidate.kind == CandidateKind.MODEL else found
+            if self.job.candidate.kind != CandidateKind.MODEL:
+                return found
+            return with_answer(found, output, refusal_is_text=not self.job.run.data_source)
         recorded = None
         if sample.source_trace_pk is not None:
             recorded = await self.database(read_sample, sample.source_trace_pk)

@@ -52,7 +52,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def wait_until(claim, seconds: float = 30.0) -> None:
+def wait_until(claim, seconds: float = 90.0) -> None:
     end = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < end, "waited too long"

@@ -668,3 +668,53 @@ def test_bodies_beyond_the_limit_of_forms_are_taken(api, finish):
     big = "x" * (40 * 1024 * 1024)
     run = finish(api.evals.runs.create(made.id, data_source=jsonl(row(big, "x"))))
     assert counts(run) == (1, 0, 1, 0)
+
+
+def test_a_refusal_is_no_text_for_graders(api, finish, server):
+    message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
+    server.answer = lambda body: {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "echo",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    }
+    done = run_of(api, finish, [{**ANSWERED, "reference": ""}], sampled(row("q")), with_sample=True)
+    assert counts(done) == (1, 1, 0, 0)
+
+
+def test_a_rubric_of_ours_is_a_criterion(api, finish, project, server):
+    from tests.evals.engine import rubric_spec
+
+    version = rubric_spec(project).rubric_version
+    verdict = {"facts": {"evidence": [], "reason": "Right.", "level": 5}, "explanation": "Good."}
+    server.answer = lambda body: {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "judge",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": json.dumps(verdict)}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    }
+    criterion = {"type": "rubric", "name": "By rubric", "rubric": version.rubric.slug, "model": "judge"}
+    source = jsonl(row("q", sample={"output_text": "yes"}))
+    done = run_of(api, finish, [criterion], source, with_sample=True)
+    [item] = items_of(api, done)
+    assert (item.results[0].score, item.results[0].passed, item.results[0].reason) == (5.0, True, "Good.")
+    place = refused(make_eval, api, criteria=[{**criterion, "rubric": "none-such"}])
+    assert place == "testing_criteria[0].rubric"
+
+
+def test_an_old_model_name_is_answered_by_the_model_that_stands_for_it(api, finish, project, server):
+    from providers.models import ModelAlias
+
+    ModelAlias.objects.create(project=project, old_name="gpt-4-gone", model="echo")
+    source = sampled(row("yes"), model="gpt-4-gone")
+    done = run_of(api, finish, [ANSWERED], source, with_sample=True)
+    assert (done.model, counts(done)) == ("gpt-4-gone", (1, 1, 0, 0))
+    assert server.calls[0]["model"] == "echo"
+    [item] = items_of(api, done)
+    assert item.sample.model == "echo"
