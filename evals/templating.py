@@ -65,7 +65,7 @@ def look_up(path: str, roots: Mapping[str, Any]) -> Any:
         if isinstance(value, str):
             value = parsed(value)
         name, index = match.group(1) or match.group(3) or match.group(4), match.group(2)
-        if index is None and isinstance(value, list) and name is not None and name.isdigit():
+        if index is None and isinstance(value, list) and name is not None and name.isascii() and name.isdigit():
             index = name
         if index is not None and isinstance(value, list):
             if not -len(value) <= int(index) < len(value):

@@ -91,6 +91,8 @@ def shown_model(asked: str, answering: str = "") -> str:
 
 def resolve(project: Project, model: str) -> Resolved:
     """Return where a model is asked, or the one that answers in its place. Raises UnknownModel saying what to do."""
+    if not model.isprintable():  # half characters and NUL are in no name, and no database takes them
+        raise UnknownModel("The model's name holds characters that no name has.")
     answering = ModelAlias.objects.filter(project=project, old_name=model).values_list("model", flat=True).first()
     if answering is None:
         return resolve_name(project, model)

@@ -31,6 +31,7 @@ class RubricForm:
 def read_form(post: QueryDict) -> RubricForm:
     """Read the posted form. Numbers that do not parse are reported in `errors` and left out."""
     errors: dict[str, str] = {}
+    post = without_nul(post)
     name = post.get("name", "").strip()[:120]
     if not name:
         errors["name"] = "Give the rubric a name."
@@ -49,6 +50,14 @@ def read_form(post: QueryDict) -> RubricForm:
         criteria=tuple(criteria),
     )
     return RubricForm(standard, post.get("note", "").strip()[:300], errors)
+
+
+def without_nul(post: QueryDict) -> QueryDict:
+    """Return the form without NUL, which PostgreSQL's texts cannot hold."""
+    cleaned = post.copy()
+    for field in cleaned:
+        cleaned[field] = cleaned[field].replace("\0", "")
+    return cleaned
 
 
 def read_criterion(post: QueryDict, prefix: str, taken: set[str], errors: dict[str, str]) -> CriterionText:
@@ -101,7 +110,7 @@ def apply_action(standard: Standard, action: str) -> Standard:
     verb, _, rest = action.partition(":")
     number, _, name = rest.partition(":")
     criteria = list(standard.criteria)
-    at = int(number) if number.isdigit() and int(number) < len(criteria) else None
+    at = next((place for place in range(len(criteria)) if str(place) == number), None)
     if verb == "add" and len(criteria) < MAX_CRITERIA:
         keys = {criterion.key for criterion in criteria}
         key = next(f"criterion-{n}" for n in range(1, MAX_CRITERIA + 2) if f"criterion-{n}" not in keys)

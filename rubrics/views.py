@@ -64,7 +64,7 @@ def rubric_new(request: ProjectRequest) -> HttpResponse:
     if request.method == "POST":
         starter = STARTERS.get(request.POST.get("starter", ""), STARTERS["blank"])
         standard = standard_from(starter)
-        name = request.POST.get("name", "").strip()[:120] or standard.name
+        name = request.POST.get("name", "").replace("\0", "").strip()[:120] or standard.name
         standard = replace(standard, name=name)
         rubric = services.create_rubric(request.project, name=name, standard=standard, user=current_user(request))
         return redirect("rubrics:rubric", request.project.slug, rubric.slug)
@@ -168,7 +168,7 @@ def find_rubric(request: ProjectRequest, slug: str) -> Rubric:
 def compared_with(request: HttpRequest, versions: list[RubricVersion], number: int) -> RubricVersion | None:
     """Return the version named by `?diff=v7`, else the one before `number`, else None."""
     asked = request.GET.get("diff", "").removeprefix("v")
-    if asked.isdigit():
+    if asked.isascii() and asked.isdigit() and len(asked) < 10:
         return next((version for version in versions if version.number == int(asked)), None)
     return next((version for version in versions if version.number < number), None)
 

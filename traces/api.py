@@ -309,7 +309,7 @@ def json_response(value: Any, *, status: int = 200) -> HttpResponse:
 def trace_list(request: ProjectRequest) -> HttpResponse:
     """GET /api/traces: summaries, newest first. `q` as in the list's query field, `limit`, `cursor`, `sort`."""
     text = request.GET.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MAX_LIMIT):
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= MAX_LIMIT):
         raise ApiError(400, f"limit={text[:40]!r} is not a whole number from 1 to {MAX_LIMIT}.", param="limit")
     sort = request.GET.get("sort", "-started")
     try:

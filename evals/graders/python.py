@@ -150,14 +150,18 @@ class PythonGrader:
 
 def shown(value: Any) -> str:
     """Name a value in an error, shortened."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4,300 digits
+        return "a very large number"
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def text_of(value: Any) -> str:
-    return (
-        "" if value is None else without_surrogates(value if isinstance(value, str) else str(value)).replace("\x00", "")
-    )
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else shown(value) if isinstance(value, int) else str(value)
+    return without_surrogates(text).replace("\x00", "")
 
 
 class SandboxError(Exception):

@@ -90,7 +90,9 @@ def read_expiry(request: ProjectRequest) -> int | None:
     if anchor is None and text is None:
         return None
     one_of(anchor, ("created_at",), "expires_after.anchor")
-    if text is None or not (text.isascii() and text.isdecimal() and EXPIRES_FROM <= int(text[:12]) <= EXPIRES_TO):
+    if text is None or not (
+        text.isascii() and text.isdecimal() and len(text) < 13 and EXPIRES_FROM <= int(text) <= EXPIRES_TO
+    ):
         raise BadRequest(
             f"`expires_after.seconds` must be {EXPIRES_FROM:,} to {EXPIRES_TO:,}.", param="expires_after.seconds"
         )

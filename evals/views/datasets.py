@@ -258,7 +258,9 @@ def selected_traces(request: ProjectRequest) -> tuple[list[Trace], str]:
         except QueryError as error:
             return [], str(error)
     else:
-        ids = [value for value in request.POST.getlist("trace") if value and len(value) <= MAX_ID][: MAX_TRACES + 1]
+        ids = [
+            value for value in request.POST.getlist("trace") if value and len(value) <= MAX_ID and "\0" not in value
+        ][: MAX_TRACES + 1]
         traces = Trace.objects.filter(project=request.project, trace_id__in=ids)[: MAX_TRACES + 1]
     found = list(traces)
     if len(found) > MAX_TRACES:

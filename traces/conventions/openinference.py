@@ -104,7 +104,7 @@ def read_flat_messages(prefix: str, sent: dict[str, Any]) -> tuple[list[Message]
     found: dict[int, dict[str, Any]] = {}
     for name, value in sent.items():
         place, _, rest = name[skip:].partition(".")
-        if place.isdigit() and len(place) < 7 and rest.startswith("message."):
+        if place.isascii() and place.isdigit() and len(place) < 7 and rest.startswith("message."):
             fields = found.get(int(place))
             if fields is None:
                 fields = found[int(place)] = {}
@@ -157,7 +157,7 @@ def read_flat_message(fields: dict[str, Any]) -> tuple[Message, bool]:
 def collect(found: dict[int, dict[str, Any]], rest: str, stem: str, value: Any) -> None:
     """Put `N.<stem><name>` under its number and name."""
     place, _, name = rest.partition(".")
-    if place.isdigit() and len(place) < 7:
+    if place.isascii() and place.isdigit() and len(place) < 7:
         found.setdefault(int(place), {})[name.removeprefix(stem)] = value
 
 
@@ -189,7 +189,7 @@ def fill_tools(record: SpanRecord, attributes: dict[str, Any], groups: dict[str,
         numbered: dict[int, Any] = {}
         for name, value in sent.items():
             place, _, rest = name[10:].partition(".")
-            if place.isdigit() and len(place) < 7 and rest in ("tool.json_schema", "tool"):
+            if place.isascii() and place.isdigit() and len(place) < 7 and rest in ("tool.json_schema", "tool"):
                 numbered[int(place)] = parse_value(value)
         record.available_tools = [tool for _, tool in sorted(numbered.items())] or None
         move_flat_tools(record, sent)
@@ -345,6 +345,6 @@ def read_documents(sent: dict[str, Any]) -> list[dict[str, Any]]:
     for name, value in sent.items():
         head, _, field = name.partition(".document.")
         place = head.rpartition(".")[2]
-        if field and place.isdigit() and len(place) < 7:
+        if field and place.isascii() and place.isdigit() and len(place) < 7:
             found.setdefault(int(place), {})[field] = parse_value(value) if field == "metadata" else value
     return [document for _, document in sorted(found.items())]
