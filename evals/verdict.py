@@ -52,7 +52,7 @@ def pair_verdict(
         )
     between = interval(difference.low, difference.high)
     if not final:
-        return running_verdict(difference, a=a, b=b, grader=grader, between=between)
+        return running_verdict(difference, a=a, b=b, grader=grader)
     if difference.spread == 0 and difference.value == 0:
         return Verdict(f"{b.letter} and {a.letter} score the same on {grader} on each of {difference.items} items.")
     if not difference.is_clear:
@@ -67,9 +67,10 @@ def pair_verdict(
     return Verdict(sentence, trade_off=trade_off(winner, loser))
 
 
-def running_verdict(difference: Difference, *, a: Side, b: Side, grader: str, between: str) -> Verdict:
+def running_verdict(difference: Difference, *, a: Side, b: Side, grader: str) -> Verdict:
     """Say who is ahead while the run goes on, and that it is not final."""
-    value = difference.value or 0.0
+    value, low, high = difference.value or 0.0, difference.low or 0.0, difference.high or 0.0
+    between = interval(low, high) if value > 0 else interval(-high, -low)
     not_final = f"The result is not final: the {between} after {difference.items} items."
     not_final = not_final.replace("the 95% CI ", "the 95% CI is ")
     if abs(value) < 0.005:

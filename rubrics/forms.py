@@ -56,7 +56,7 @@ def without_nul(post: QueryDict) -> QueryDict:
     """Return the form without NUL, which PostgreSQL's texts cannot hold."""
     cleaned = post.copy()
     for field in cleaned:
-        cleaned[field] = cleaned[field].replace("\0", "")
+        cleaned[field] = str(cleaned[field]).replace("\0", "")
     return cleaned
 
 

@@ -49,6 +49,10 @@ class Block:
         return list(dict.fromkeys(call.name for call in self.calls))
 
 
+MAX_BLOCKS = 60  # of one turn on a page
+TAIL_BLOCKS = 10  # of these, the last ones: the answer is among them
+
+
 @dataclass(slots=True)
 class Turn:
     """From one message of the customer to the next. Number 0 is what came before the first. Unknown figures are None."""
@@ -60,6 +64,13 @@ class Turn:
     tokens: int | None = None
     cost_usd: float | None = None
     anchor: str = ""
+    left_out: int = 0  # blocks between the first and the last ones, which only the span tree shows
+
+    def shorten(self) -> None:
+        """Keep the first and the last blocks of a turn that is too long to draw."""
+        if len(self.blocks) > MAX_BLOCKS:
+            self.left_out = len(self.blocks) - MAX_BLOCKS
+            self.blocks = [*self.blocks[: MAX_BLOCKS - TAIL_BLOCKS], *self.blocks[-TAIL_BLOCKS:]]
 
 
 def build_turns(messages: list[dict[str, Any]], records: list[SpanRecord], *, prefix: str = "turn") -> list[Turn]:

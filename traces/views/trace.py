@@ -264,6 +264,8 @@ def turn_page(request: ProjectRequest, turns: list[Any]) -> dict[str, Any]:
     first = int(text) if (text := request.GET.get("turn", "")).isdecimal() and len(text) < 8 else 0
     first = min(first, max(0, len(turns) - 1))
     last = first + PAGE_TURNS
+    for turn in turns[first:last]:
+        turn.shorten()
     return {
         "turns": turns[first:last],
         "turn_count": len(turns),
