@@ -42,11 +42,13 @@ def test_suggestions_lead_from_a_key_to_a_chip_and_the_address_holds_it(page, ma
     page.keyboard.press("/")
     page.keyboard.type("age")
     page.get_by_role("option", name="agent").wait_for()
+    page.wait_for_load_state("networkidle")  # the list for the last letter, not for the first
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.get_by_role("option", name="refund bot").wait_for()
     page.keyboard.type("ref")
     page.get_by_role("option", name="billing").wait_for(state="detached")
+    page.wait_for_load_state("networkidle")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.locator(".q", has_text="refund bot").wait_for()
