@@ -7,8 +7,19 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    from django.core.management import execute_from_command_line
+    import django
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import CommandError, execute_from_command_line
 
+    if len(sys.argv) > 1 and not {"-h", "--help"} & set(sys.argv):
+        try:
+            django.setup()
+            from config.upkeep import prepare_database
+
+            prepare_database(sys.argv[1])
+        except (CommandError, ImproperlyConfigured) as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(getattr(error, "returncode", 2))
     execute_from_command_line(sys.argv)
 
 

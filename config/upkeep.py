@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.core.management import call_command
+from django.core.management import call_command, get_commands
 from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 KEPT_BACKUPS = 5
+# Commands that need no database, or that see to it themselves. All others of ours find one that is ready: see prepare_database.
+WITHOUT_DATABASE = {"serve", "demo", "worker", "backup", "restore", "pull_openai_evals"}
 # Left out of the collected files: a notebook widget of plotly's, and the htmx that we do not use.
 IGNORED_STATIC = ["widgetbundle.js", "htmax-4*", "htmx-4*", "htmx-2.js", "datasets", "templates", "ext"]
 
@@ -45,6 +47,32 @@ def migrate_safely(report: Callable[[str], None]) -> None:
     elif executor.loader.applied_migrations:
         report("The database changes with this version. PostgreSQL is backed up with pg_dump, not by Markbook.")
     call_command("migrate", interactive=False, verbosity=0)
+
+
+def is_own_command(name: str) -> bool:
+    """Say whether a command of `manage.py` is one of ours, and not Django's."""
+    home = get_commands().get(name)
+    return isinstance(home, str) and (settings.BASE_DIR / home).is_dir()
+
+
+def prepare_database(command: str) -> None:
+    """Make the tables before a command of ours meets a new, empty database. Raises CommandError where it is older or newer."""
+    if command in WITHOUT_DATABASE or not is_own_command(command):
+        return
+    try:
+        is_new = "django_migrations" not in connection.introspection.table_names()
+    except OperationalError as error:
+        raise CommandError(f"The database cannot be opened: {error}".strip(), returncode=2) from error
+    if is_new:
+        call_command("migrate", interactive=False, verbosity=0)
+        return
+    executor = MigrationExecutor(connection)
+    refuse_newer(executor)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise CommandError(
+            "The database is from an older Markbook. `manage.py serve` upgrades it, after a copy; or run `manage.py migrate`.",
+            returncode=2,
+        )
 
 
 def refuse_newer(executor: MigrationExecutor) -> None:

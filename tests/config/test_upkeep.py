@@ -1,10 +1,14 @@
 """Backups, migrations and static files before the server starts."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
 import pytest
+from django.conf import settings
 from django.core.management.base import CommandError
 
 from config import upkeep
@@ -118,3 +122,36 @@ def test_restore_of_something_else_is_refused_and_changes_nothing(database, tmp_
     with pytest.raises(CommandError):
         upkeep.restore_sqlite(other)
     assert rows(database) == 1000
+
+
+# Commands on a new database --------------------------------------------------------------------------------------
+
+
+def manage(tmp_path, *arguments):
+    """Run manage.py in a process of its own, on the embedded database of an own data folder."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        env={**environment, "MARKBOOK_DATA_DIR": str(tmp_path)},
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_import_before_the_first_serve_makes_the_database(tmp_path):
+    runs = tmp_path / "runs.jsonl"
+    runs.write_text('{"trace_id": "a1", "input": "Where is it?", "steps": [], "output": "On its way."}\n')
+    first, again = (manage(tmp_path, "import_traces", str(runs)) for _ in range(2))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (again.returncode, again.stderr) == (0, "")
+    with closing(sqlite3.connect(tmp_path / "markbook.sqlite3")) as reading:
+        assert reading.execute("SELECT count(*) FROM traces_trace").fetchone()[0] == 1
+
+
+def test_a_command_on_an_older_database_says_what_to_do(tmp_path):
+    assert manage(tmp_path, "migrate", "traces", "0001", "-v", "0").returncode == 0
+    found = manage(tmp_path, "import_traces", "runs.jsonl")
+    assert found.returncode == 2
+    assert found.stderr.startswith("The database is from an older Markbook.")
