@@ -12,7 +12,6 @@ from datetime import datetime
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, close_old_connections, connection, transaction
-from django.db.models import Avg, Count, Q, Sum
 from django.utils import timezone
 
 from providers.models import Call, CallState
@@ -34,25 +33,6 @@ class Ending:
     output_tokens: int | None = None
     cost_usd: float | None = None
     error: str = ""
-
-
-@dataclass(frozen=True)
-class JobCost:
-    """What a job's calls cost so far, in US dollars.
-
-    `cost_usd` counts calls without a known outcome at the mean of the job's answered ones of the same model. `unpriced` are answered
-    calls whose price is not known: they are not in the sum.
-    """
-
-    cost_usd: float
-    calls: int
-    answered: int
-    failed: int
-    unknown: int
-    open: int
-    unpriced: int
-    input_tokens: int
-    output_tokens: int
 
 
 class Ledger:
@@ -184,36 +164,3 @@ def mark_unknown(*, job: str = "", subjects: Iterable[str] = ()) -> int:
         rows = Call.objects.filter(subject__in=wanted[start : start + BATCH], state=CallState.STARTED)
         closed += rows.update(**fields)
     return closed
-
-
-def job_cost(job: str | Iterable[str]) -> JobCost:
-    """Return what the calls of a job, or of several, cost so far."""
-    jobs = [job] if isinstance(job, str) else list(job)
-    rows = (
-        Call.objects.filter(job__in=jobs)
-        .values("job", "model")
-        .annotate(
-            total=Count("pk"),
-            answered=Count("pk", filter=Q(state=CallState.ANSWERED)),
-            failed=Count("pk", filter=Q(state=CallState.FAILED)),
-            unknown=Count("pk", filter=Q(state=CallState.UNKNOWN)),
-            open=Count("pk", filter=Q(state=CallState.STARTED)),
-            unpriced=Count("pk", filter=Q(state=CallState.ANSWERED, cost_usd=None)),
-            spent=Sum("cost_usd"),
-            mean=Avg("cost_usd", filter=Q(state=CallState.ANSWERED)),
-            given=Sum("input_tokens"),
-            written=Sum("output_tokens"),
-        )
-    )
-    found = list(rows)
-    return JobCost(
-        cost_usd=sum((row["spent"] or 0.0) + row["unknown"] * (row["mean"] or 0.0) for row in found),
-        calls=sum(row["total"] for row in found),
-        answered=sum(row["answered"] for row in found),
-        failed=sum(row["failed"] for row in found),
-        unknown=sum(row["unknown"] for row in found),
-        open=sum(row["open"] for row in found),
-        unpriced=sum(row["unpriced"] for row in found),
-        input_tokens=sum(row["given"] or 0 for row in found),
-        output_tokens=sum(row["written"] or 0 for row in found),
-    )

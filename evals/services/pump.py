@@ -1,7 +1,8 @@
 """The engine: one pump per run and worker keeps the provider's limit of calls in flight until nothing is open.
 
 Leases, answers and verdicts are rows (`samples.py`); the pump only moves them on. A kill at any moment costs leases, never a result:
-an answer is stored before it is graded, and verdicts in the same transaction as the sample's last state.
+an answer is stored together with what code says of it, or before, and always before a judge is asked about it; verdicts in the same
+transaction as the sample's last state.
 
 This is a class because a run's loop has state that its coroutines share.
 """
@@ -11,45 +12,22 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
-from django.utils import timezone
+from django.db import InterfaceError, OperationalError, connections
 
-from accounts.models import Project
 from evals.candidates import Asked, BadItem, ask_for, records_of
 from evals.chat import storable
 from evals.given import sample_from_given
-from evals.graders.base import (
-    Answered,
-    Embedded,
-    Grader,
-    GradeResult,
-    JudgeUnavailable,
-    SampleInput,
-    Surroundings,
-    skipped,
-)
+from evals.graders.base import Answered, Embedded, GradeResult, JudgeUnavailable, SampleInput, Surroundings, skipped
 from evals.grading import sample_from_records, sample_from_trace, with_answer
-from evals.models import (
-    Candidate,
-    CandidateKind,
-    Comparison,
-    EvalGrader,
-    GraderVersion,
-    Run,
-    RunStatus,
-    SampleStatus,
-    Score,
-    ScoreState,
-)
-from evals.queries.progress import spending
-from evals.services.graders import ready_grader
+from evals.models import CandidateKind, Run, RunStatus, SampleStatus
+from evals.services.ceilings import ledger_of, stop_at_ceiling
+from evals.services.jobs import GraderInUse, Job, load_job
+from evals.services.outcomes import DatabaseThread, OutcomeWriter, Written
 from evals.services.samples import (
     Answer,
     Claimed,
@@ -60,88 +38,21 @@ from evals.services.samples import (
     finish_run,
     release_leases,
     renew_leases,
-    store_outcomes,
 )
 from evals.services.scores import scores_of
-from providers.client import Answer as ModelAnswer
-from providers.client import Embedding, ModelClient, ProviderError
-from providers.registry import aliases_of, resolve
+from evals.services.verdicts import Client, answered, earlier_verdict, embedded, storable_result, with_answering
+from providers.client import ModelClient, ProviderError
 from traces.models import Trace
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-GATHER_S = 0.05  # outcomes are gathered this long before they are written together
 LOOK_S = 1.0  # how often the run's state and its spending are read
-BOOK_LATE_S = 2.0  # an ended call is in the book by then
 RENEW_S = 15.0  # how often leases are prolonged
-WRITE_ATTEMPTS = 4  # of a batch, while the database is busy or away
-MAX_BATCH = 200  # outcomes in one transaction
-FREE_CONCURRENCY = 32  # samples at once where no model answers them
 MAX_IN_WORK = 400
 
 CEILING = "ceiling"
 
 pump_numbers = itertools.count(1)
-
-
-class Client(Protocol):
-    """What the pump needs of a model client."""
-
-    async def chat(
-        self,
-        *,
-        model: str,
-        messages: list[Any],
-        sampling: dict[str, Any] | None = None,
-        tools: list[Any] | None = None,
-        response_format: dict[str, Any] | None = None,
-        purpose: str = "generate",
-        job: str = "",
-        subject: str = "",
-    ) -> ModelAnswer: ...
-
-    async def embed(
-        self, *, model: str, texts: list[str], purpose: str = "judge", job: str = "", subject: str = ""
-    ) -> Embedding: ...
-
-    async def aclose(self) -> None: ...
-
-
-class DatabaseThread:
-    """A thread with a database connection of its own, for a loop that must not wait."""
-
-    def __init__(self) -> None:
-        self.executor = ThreadPoolExecutor(1, thread_name_prefix="pump-database")
-
-    async def __call__(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.executor, partial(work, *args, **options))
-
-    async def close(self) -> None:
-        await self(connections.close_all)
-        self.executor.shutdown(wait=False)
-
-
-@dataclass(frozen=True)
-class GraderInUse:
-    """A grader of the run, ready to score."""
-
-    version: GraderVersion
-    grader: Grader
-    is_gate: bool
-
-
-@dataclass
-class Job:
-    """A run as the pump needs it: plain values, read once."""
-
-    run: Run
-    project: Project
-    candidate: Candidate
-    comparison: Comparison | None
-    graders: list[GraderInUse]
-    concurrency: int
-    aliases: dict[str, str]  # old names that its candidate or its judges have, each with the model that answers
 
 
 @dataclass
@@ -181,49 +92,6 @@ async def pump_run(
         await database.close()
 
 
-def load_job(run_id: int) -> Job | None:
-    """Return an active run ready to be worked on and mark it as running; None where it is not active.
-
-    A run whose grader cannot be set up, or whose model no provider has, fails as a whole with the reason.
-    """
-    rows = Run.objects.select_related("project", "candidate", "comparison__dataset_revision")
-    run = rows.filter(pk=run_id, status__in=RunStatus.active()).first()
-    if run is None:
-        return None
-    Run.objects.filter(pk=run_id, status=RunStatus.QUEUED).update(status=RunStatus.RUNNING)
-    Run.objects.filter(pk=run_id, started_at=None).update(started_at=timezone.now())
-    try:
-        graders = load_graders(run)
-        concurrency = FREE_CONCURRENCY
-        if run.candidate.kind == CandidateKind.MODEL:
-            concurrency = resolve(run.project, run.candidate.model).concurrency
-    except (ValueError, LookupError, ProviderError) as error:
-        Run.objects.filter(pk=run_id, status__in=RunStatus.active()).update(
-            status=RunStatus.FAILED, status_reason=str(error), finished_at=timezone.now()
-        )
-        return None
-    aliases = aliases_for(run, graders)
-    if not aliases.items() <= run.aliases.items():
-        Run.objects.filter(pk=run_id).update(aliases={**run.aliases, **aliases})
-    return Job(run, run.project, run.candidate, run.comparison, graders, max(1, concurrency), aliases)
-
-
-def aliases_for(run: Run, graders: list[GraderInUse]) -> dict[str, str]:
-    """Return the old names among the models that a run asks, each with the model that answers in its place."""
-    known = aliases_of(run.project)
-    asked = {run.candidate.model, *(model for entry in graders for model in entry.grader.models)}
-    return {name: model for name, model in known.items() if name in asked}
-
-
-def load_graders(run: Run) -> list[GraderInUse]:
-    """Return the run's graders in the order they work: gates first, code before judges, then as the eval has them."""
-    rows = EvalGrader.objects.filter(eval=run.eval_id).select_related(
-        "grader_version__grader", "grader_version__rubric_version"
-    )
-    graders = [GraderInUse(row.grader_version, ready_grader(row.grader_version), row.is_gate) for row in rows]
-    return sorted(graders, key=lambda entry: (bool(entry.grader.models), not entry.is_gate))
-
-
 class Pump:
     """One run, one worker."""
 
@@ -237,27 +105,23 @@ class Pump:
         *,
         reuse: bool,
     ) -> None:
-        self.job, self.worker, self.client, self.database, self.stop, self.reuse = (
-            job,
-            worker,
-            client,
-            database,
-            stop,
-            reuse,
-        )
+        self.job, self.worker, self.client, self.database = job, worker, client, database
+        self.stop, self.reuse = stop, reuse
         self.in_work: dict[int, asyncio.Task[None]] = {}
         self.halt = Halt()
         self.generating = asyncio.Semaphore(job.concurrency)
         self.room = min(MAX_IN_WORK, 4 * job.concurrency + 16)
-        self.waiting: list[tuple[Outcome, asyncio.Future[int | None]]] = []
-        self.has_outcomes = asyncio.Event()
-        self.ledger = spending_of(job)
+        self.has_moved = asyncio.Event()
+        self.writer = OutcomeWriter(job.project, database, worker=worker, in_work=lambda: len(self.in_work))
+        self.ledger = ledger_of(job)
         self.asked_judges: dict[tuple[int, str], asyncio.Future[list[GradeResult] | None]] = {}
 
     async def run(self) -> None:
         """Move samples on until none can be claimed."""
         await self.look()
-        minders = [asyncio.create_task(work()) for work in (self.write_outcomes, self.keep_looking)]
+        minders = [asyncio.create_task(work()) for work in (self.writer.run, self.keep_looking)]
+        for minder in minders:
+            minder.add_done_callback(self.note_moved)
         try:
             await self.move_samples(minders)
         finally:
@@ -277,15 +141,20 @@ class Pump:
                 )
                 nothing_left = not claimed
                 for sample in claimed:
-                    self.in_work[sample.pk] = asyncio.create_task(self.move(sample))
+                    task = self.in_work[sample.pk] = asyncio.create_task(self.move(sample))
+                    task.add_done_callback(self.note_moved)
             if not self.in_work:
                 return
-            done, _ = await asyncio.wait([*self.in_work.values(), *minders], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not task.cancelled():
+            await self.has_moved.wait()
+            self.has_moved.clear()
+            for task in (*minders, *self.in_work.values()):
+                if task.done() and not task.cancelled():
                     task.result()  # a broken minder or database ends the pump; leases then run out
             for pk in [pk for pk, task in self.in_work.items() if task.done()]:
                 del self.in_work[pk]
+
+    def note_moved(self, task: asyncio.Task[None]) -> None:
+        self.has_moved.set()
 
     # One sample ---------------------------------------------------------------------------------------------------
 
@@ -302,8 +171,9 @@ class Pump:
             )
 
     async def answer_and_grade(self, sample: Claimed) -> None:
-        """Answer a sample, store the answer, grade it, store the verdicts."""
+        """Answer a sample, grade it, store both. Code grades while the answer is on its way to the disk; a judge is asked after that."""
         trace_pk, shown, output = sample.trace_pk, None, sample.output
+        stored: Written | None = None
         if sample.status == SampleStatus.PENDING:
             async with self.generating:
                 if self.halt:
@@ -311,28 +181,26 @@ class Pump:
                 answer = await self.answer(sample)
             if answer is None:
                 return
-            if isinstance(answer, Answer) and answer.records:
-                shown = sample_from_records(answer.records)
-            kept, trace_pk = await self.store(answer)
-            if not kept or isinstance(answer, Failure):
+            stored = self.writer.add(answer)
+            if isinstance(answer, Failure) or self.halt.cancel:
+                await stored.is_kept()
                 return
-            output = answer.output
+            if answer.records:
+                shown = sample_from_records(answer.records)
+            trace_pk, output = answer.trace_pk, answer.output
         if self.halt.cancel:
             return
         shown = await self.shown_to_graders(sample, shown, trace_pk, output)
-        scores = []
-        results = await self.grade(sample, shown)
+        results = await self.grade(sample, shown, stored)
         if results is None:
             return
-        for entry, result in results:
-            scores += scores_of(
-                result,
-                entry.version,
-                is_judge=entry.grader.is_judge,
-                trace=trace_pk,
-                sample=sample.pk,
-                run=self.job.run.pk,
+        scores = [
+            score
+            for entry, result in results
+            for score in scores_of(
+                result, entry.version, is_judge=entry.grader.is_judge, sample=sample.pk, run=self.job.run.pk
             )
+        ]
         await self.store(Graded(sample.pk, scores))
 
     async def shown_to_graders(
@@ -423,8 +291,13 @@ class Pump:
             cost_usd=reply.cost_usd if reply is not None else 0.0,
         )
 
-    async def grade(self, sample: Claimed, shown: SampleInput) -> list[tuple[GraderInUse, GradeResult]] | None:
-        """Return each grader's word, code before judges; a failed gate spares the judges. None where the ceiling forbids to ask."""
+    async def grade(
+        self, sample: Claimed, shown: SampleInput, stored: Written | None
+    ) -> list[tuple[GraderInUse, GradeResult]] | None:
+        """Return each grader's word, code before judges; a failed gate spares the judges.
+
+        None where the ceiling forbids to ask a judge, or where the answer that it would be asked about could not be `stored`.
+        """
         results: list[tuple[GraderInUse, GradeResult]] = []
         spared_by = ""
         for entry in self.job.graders:
@@ -433,8 +306,11 @@ class Pump:
             if spared_by and entry.grader.models:
                 word = skipped(f"Not asked: the gate “{spared_by}” did not pass.", rater=entry.grader.rater)
             else:
-                if entry.grader.models and not await self.may_spend():
-                    return None
+                if entry.grader.models:
+                    if stored is not None and not await stored.is_kept():
+                        return None
+                    if not await self.may_spend():
+                        return None
                 word = await self.one_word(entry, sample, shown)
             results.append((entry, with_answering(word, self.job.aliases)))
             if entry.is_gate and word.passed is not True:
@@ -513,59 +389,9 @@ class Pump:
         self.ledger.add(found.cost_usd)
         return found
 
-    # Writing ------------------------------------------------------------------------------------------------------
-
-    async def store(self, outcome: Outcome) -> tuple[bool, int | None]:
-        """Write an outcome together with others; returns whether it was kept, and the sample's trace."""
-        written: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self.waiting.append((outcome, written))
-        self.has_outcomes.set()
-        try:
-            return True, await written
-        except LeaseLost:
-            return False, None
-
-    async def write_outcomes(self) -> None:
-        """Write what waits, all of it in one transaction, again and again."""
-        while True:
-            await self.has_outcomes.wait()
-            await asyncio.sleep(GATHER_S)
-            batch, self.waiting = self.waiting[:MAX_BATCH], self.waiting[MAX_BATCH:]
-            if not self.waiting:
-                self.has_outcomes.clear()
-            kept = await self.write([outcome for outcome, _ in batch])
-            for outcome, written in batch:
-                if written.done():
-                    continue
-                if outcome.sample in kept:
-                    written.set_result(kept[outcome.sample])
-                else:
-                    written.set_exception(LeaseLost())
-
-    async def write(self, outcomes: list[Outcome]) -> dict[int, int | None]:
-        """Write a batch; where it is refused, one by one, so that one bad answer costs no other."""
-        for attempt in itertools.count(1):
-            try:
-                return await self.database(store_outcomes, self.job.project, outcomes, worker=self.worker)
-            except (OperationalError, InterfaceError):
-                if attempt == WRITE_ATTEMPTS:
-                    raise
-                await asyncio.sleep(attempt)
-            except (DatabaseError, ValueError, TypeError) as error:
-                if len(outcomes) == 1:
-                    return await self.write_failure(outcomes[0], error)
-                break
-        kept: dict[int, int | None] = {}
-        for outcome in outcomes:
-            kept.update(await self.write([outcome]))
-        return kept
-
-    async def write_failure(self, outcome: Outcome, error: Exception) -> dict[int, int | None]:
-        """Note on the sample that its outcome could not be stored."""
-        log.exception("Sample %s: the outcome could not be stored", outcome.sample, exc_info=error)
-        failure = Failure(outcome.sample, f"The result could not be stored: {error}"[:2000])
-        await self.database(store_outcomes, self.job.project, [failure], worker=self.worker)
-        return {}
+    async def store(self, outcome: Outcome) -> bool:
+        """Write an outcome together with others; returns whether it was kept."""
+        return await self.writer.add(outcome).is_kept()
 
     # Minding ------------------------------------------------------------------------------------------------------
 
@@ -616,49 +442,6 @@ class Pump:
         return self.halt.reason == CEILING
 
 
-class LeaseLost(Exception):
-    """Another worker has the sample now, or its run was cancelled."""
-
-
-def with_answering(result: GradeResult, aliases: dict[str, str]) -> GradeResult:
-    """Return a result that says who answered, where its rater is an old name; its parts likewise."""
-    if not aliases:
-        return result
-    parts = tuple(with_answering(part, aliases) for part in result.criteria)
-    return replace(result, answered_by=aliases.get(result.rater, ""), criteria=parts)
-
-
-def storable_result(result: GradeResult) -> GradeResult:
-    """Return a result whose texts every database keeps."""
-    texts = {name: storable(getattr(result, name)) for name in ("label", "explanation", "evidence", "reason", "call")}
-    return GradeResult(
-        **{**vars(result), **texts, "criteria": tuple(storable_result(part) for part in result.criteria)}
-    )
-
-
-def answered(reply: ModelAnswer) -> Answered:
-    """Return a model's answer as graders get it."""
-    refusal = reply.message.get("refusal")
-    return Answered(
-        reply.text or "",
-        reply.cost_usd,
-        reply.duration_ms,
-        model=reply.model,
-        finish_reason=reply.finish_reason,
-        refusal=refusal if isinstance(refusal, str) else "",
-        usage=reply.usage,
-    )
-
-
-async def embedded(client: Client, model: str, texts: list[str], *, job: str, subject: str) -> Embedded:
-    """Ask an embedding model as graders do. Raises JudgeUnavailable."""
-    try:
-        found = await client.embed(model=model, texts=texts, purpose="judge", job=job, subject=subject)
-    except ProviderError as error:
-        raise JudgeUnavailable(str(error)) from None
-    return Embedded(found.vectors, found.cost_usd, found.duration_ms)
-
-
 def read_sample(trace_pk: int | None) -> SampleInput:
     """Return the stored trace of a sample as graders see it; empty where it was deleted."""
     trace = Trace.objects.filter(pk=trace_pk).first() if trace_pk is not None else None
@@ -689,106 +472,3 @@ def recorded_answer(sample: int, trace_pk: int) -> Answer | Failure:
 
 def run_status(run_id: int) -> str | None:
     return Run.objects.filter(pk=run_id).values_list("status", flat=True).first()
-
-
-def earlier_verdict(
-    project_id: int, version_id: int, rater: str, digest: str, *, answered_by: str = ""
-) -> list[GradeResult] | None:
-    """Return an earlier good verdict of the same grader version and judge on the same input, its parts after it; None without one.
-
-    A judge of an old name is the same only where the same model answered for it.
-    """
-    scores = Score.objects.filter(
-        project=project_id,
-        grader_version=version_id,
-        rater=rater,
-        answered_by=answered_by,
-        input_digest=digest,
-        state=ScoreState.OK,
-    )
-    overall = scores.filter(criterion="").order_by("-pk").first()
-    if overall is None:
-        return None
-    parts = scores.filter(target=overall.target, repeat=overall.repeat).exclude(criterion="").order_by("pk")
-    names = (
-        "state",
-        "value",
-        "label",
-        "passed",
-        "explanation",
-        "evidence",
-        "reason",
-        "criterion",
-        "rater",
-        "input_digest",
-        "call",
-    )
-    latest = {part.criterion: part for part in (overall, *parts)}
-    return [GradeResult(**{name: getattr(row, name) for name in names}) for row in latest.values()]
-
-
-# Money -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Ledger:
-    """What the comparison has cost: as the book says, plus what was added here since. Only a reason to look: the book decides."""
-
-    job: str
-    comparison_id: int | None
-    ceiling_usd: float | None
-    read_usd: float = 0.0
-    added: list[tuple[float, float]] = field(default_factory=list)  # (when, US dollars)
-
-    @property
-    def is_over(self) -> bool:
-        if self.ceiling_usd is None:
-            return False
-        return self.read_usd + sum(cost for _, cost in self.added) >= self.ceiling_usd
-
-    def add(self, cost_usd: float | None) -> None:
-        if cost_usd and self.ceiling_usd is not None:
-            self.added.append((time.monotonic(), cost_usd))
-
-    async def read(self, database: DatabaseThread) -> None:
-        """Read the sum of all calls again. The book is a moment late, so what ended just before is counted beside it."""
-        begun = time.monotonic()
-        spent = await database(spending, self.comparison_id)
-        self.read_usd = spent.total_usd
-        self.added = [(when, cost) for when, cost in self.added if when >= begun - BOOK_LATE_S]
-
-
-def spending_of(job: Job) -> Ledger:
-    """Return the ledger of a run's comparison; runs without one have no ceiling."""
-    comparison = job.comparison
-    return Ledger(
-        job=f"run:{job.run.pk}",
-        comparison_id=comparison.pk if comparison else None,
-        ceiling_usd=comparison.ceiling_usd if comparison else None,
-    )
-
-
-@transaction.atomic
-def stop_at_ceiling(run_id: int) -> bool:
-    """Pause the comparison of a run that has spent its ceiling, with the figures as the reason. False where it may go on."""
-    run = Run.objects.select_related("comparison").get(pk=run_id)
-    if run.comparison is None:
-        return False
-    comparison = Comparison.objects.select_for_update().get(pk=run.comparison.pk)
-    spent = spending(comparison.pk)
-    if comparison.ceiling_usd is None or spent.total_usd < comparison.ceiling_usd:
-        return False  # raised meanwhile
-    maybe = (
-        f", of which ${spent.unsure_usd:.4f} for {spent.unsure_calls} calls that may have been charged"
-        if spent.unsure_calls
-        else ""
-    )
-    reason = (
-        f"Stopped at the ceiling of ${comparison.ceiling_usd:,.2f}: ${spent.total_usd:,.4f} spent{maybe}. "
-        f"{spent.done_samples:,} of {spent.all_samples:,} samples are done. Raise the ceiling to go on."
-    )
-    Comparison.objects.filter(pk=comparison.pk).update(stop_reason=reason)
-    Run.objects.filter(comparison=comparison, status__in=RunStatus.active()).update(
-        status=RunStatus.PAUSED, status_reason=reason
-    )
-    return True

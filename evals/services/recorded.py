@@ -11,16 +11,9 @@ from evals.graders.base import Answered, Embedded, Grader, GradeResult, JudgeUna
 from evals.grading import sample_from_trace
 from evals.models import GraderVersion
 from evals.services.graders import ready_grader
-from evals.services.pump import (
-    Client,
-    DatabaseThread,
-    answered,
-    earlier_verdict,
-    embedded,
-    storable_result,
-    with_answering,
-)
+from evals.services.outcomes import DatabaseThread
 from evals.services.scores import record_scores, scores_of
+from evals.services.verdicts import Client, answered, earlier_verdict, embedded, storable_result, with_answering
 from providers.client import ModelClient, ProviderError
 from providers.registry import aliases_of
 from traces.models import Trace

@@ -1,7 +1,7 @@
 """Samples in the database: leases, answers, verdicts. A sample is worked on by one worker at a time, for as long as its lease holds."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -67,7 +67,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Graded:
-    """A sample whose graders have all had their word."""
+    """A sample whose graders have all had their word; the scores get the sample's trace when they are written."""
 
     sample: int
     scores: list[NewScore]
@@ -199,7 +199,7 @@ def store_outcomes(project: Project, outcomes: list[Outcome], *, worker: str) ->
             status=SampleStatus.FAILED, error=failure.error[:10_000], finished_at=now, leased_by="", leased_until=None
         )
     graded = [outcome for outcome in kept if isinstance(outcome, Graded)]
-    scores = [score for outcome in graded for score in outcome.scores]
+    scores = [replace(score, trace=rows[outcome.sample].trace_id) for outcome in graded for score in outcome.scores]
     if scores:
         write_scores(project, scores)
     done = [outcome.sample for outcome in graded]

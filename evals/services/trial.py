@@ -11,8 +11,8 @@ from evals.graders.base import Grader, GradeResult, SampleInput, Surroundings
 from evals.grading import json_or_none, sample_from_trace
 from evals.models import Item
 from evals.queries.dataset_pages import input_text, reference_text
-from evals.services.pump import storable_result
 from evals.services.recorded import ask_judge, embed_texts
+from evals.services.verdicts import storable_result
 from providers.client import ModelClient
 
 TIMEOUT_S = 45.0  # a person waits for it

@@ -121,24 +121,38 @@ def test_chat_without_credit_is_not_tried_again(project, provider, provider_serv
 
 
 @pytest.mark.parametrize(
-    ("mode", "says"),
+    ("mode", "says", "state"),  # `unknown`: it may have been charged; `answered`: it says its tokens
     [
-        ("not_json", "not JSON: Welcome"),
-        ("empty", "an empty body"),
-        ("no_choices", "no choices"),
-        ("wrong_types", "no choices"),
-        ("null_message", "a choice without a message"),
+        ("not_json", "not JSON: Welcome", "unknown"),
+        ("empty", "an empty body", "unknown"),
+        ("no_choices", "no choices", "answered"),
+        ("wrong_types", "no choices", "unknown"),
+        ("null_message", "a choice without a message", "answered"),
     ],
 )
-def test_chat_with_a_rubbish_answer_says_what_came(project, provider, provider_server, mode, says):
+def test_chat_with_a_rubbish_answer_says_what_came(project, provider, provider_server, mode, says, state):
     provider_server.mode = mode
 
     error = failure(project)
 
     assert (error.kind, error.retryable) == ("invalid_answer", False)
     assert says in str(error)
-    assert states() == ["failed"]
+    assert states() == [state]
     assert provider_server.call_count == 1
+
+
+def test_chat_with_a_rubbish_answer_that_says_its_tokens_is_booked_with_their_cost(project, provider, provider_server):
+    provider_server.answer = lambda body: {
+        "choices": [],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 5, "cost": 0.25},
+    }
+
+    error = failure(project)
+
+    assert error.kind == "invalid_answer"
+    call = Call.objects.get()
+    assert (call.state, call.input_tokens, call.output_tokens, call.cost_usd) == ("answered", 11, 5, 0.25)
+    assert "no choices" in call.error
 
 
 @pytest.mark.parametrize("mode", ["disconnect", "half"])

@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from providers.ledger import Ending, Ledger, job_cost, mark_unknown, write_batch
+from providers.ledger import Ending, Ledger, mark_unknown, write_batch
 from providers.models import Call, CallState
 
 
@@ -78,17 +78,3 @@ def test_mark_unknown_closes_only_the_open_calls_that_are_meant(project):
     assert list(Call.objects.order_by("pk").values_list("state", flat=True)) == ["unknown", "answered", "started"]
     assert mark_unknown(job="run:2") == 1
     assert "may have been charged" in Call.objects.get(subject="sample:3").error
-
-
-@pytest.mark.django_db
-def test_job_cost_counts_calls_of_unknown_outcome_at_the_mean(project):
-    for state, cost in (("answered", 0.2), ("answered", 0.4), ("answered", None), ("unknown", None), ("failed", None)):
-        make_call(project, job="run:1", state=state, cost_usd=cost, input_tokens=10).save()
-    make_call(project, job="run:2", state="answered", cost_usd=9.0).save()
-
-    cost = job_cost("run:1")
-
-    assert cost.cost_usd == pytest.approx(0.6 + 0.3)
-    assert (cost.calls, cost.answered, cost.failed, cost.unknown, cost.open, cost.unpriced) == (5, 3, 1, 1, 0, 1)
-    assert job_cost(["run:1", "run:2"]).cost_usd == pytest.approx(9.9)
-    assert job_cost("run:9").cost_usd == 0.0
