@@ -7,7 +7,7 @@ Light and heavy are apart: `Trace` and `Span` are all that lists, trees and time
 from django.db import models
 from django.db.models import Q
 
-from accounts.models import Project
+from accounts.models import Project, User
 
 MAX_ID = 128  # characters of a trace or span id
 
@@ -303,3 +303,109 @@ class ProxiedResponse(models.Model):
 
     def __str__(self) -> str:
         return self.response_id
+
+
+# What follows a trace: signals, and what people say of it ---------------------------------------------------------
+
+
+class SignalCheck(models.Model):
+    """Whether a trace is to be looked at for signals, and what the last look could not see. See `traces.signal_rows`.
+
+    `changes` counts the writes to the trace, so that a look that was overtaken does not count as done.
+    """
+
+    trace = models.OneToOneField(Trace, on_delete=models.CASCADE, primary_key=True, related_name="signal_check")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    is_pending = models.BooleanField(default=True)
+    due_at = models.DateTimeField()
+    changes = models.IntegerField(default=1)
+    version = models.IntegerField(default=0, help_text="Of the detectors that looked last; 0: none did")
+    took_ms = models.IntegerField(default=0)
+    blind = models.JSONField(default=dict, help_text="Detector -> why the trace cannot show it")
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], condition=Q(is_pending=True), name="signal_check_due")]
+
+    def __str__(self) -> str:
+        return f"check of trace {self.pk}"
+
+
+class Signal(models.Model):
+    """A suspicion that a run failed silently: where, why, and which detector says so. Never an error by itself."""
+
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="signals")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    detector = models.CharField(max_length=40)
+    version = models.IntegerField()
+    span_id = models.CharField(max_length=MAX_ID)
+    other_span_ids = models.JSONField(default=list)
+    reason = models.CharField(max_length=500)
+
+    def __str__(self) -> str:
+        return f"{self.detector} at {self.span_id}"
+
+
+class Note(models.Model):
+    """What a person wrote of a trace, or of one span of it (`span_id`, else empty). By author and time; never changed."""
+
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="notes")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    span_id = models.CharField(max_length=MAX_ID, blank=True)
+    text = models.TextField()
+    author = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.text[:60]
+
+
+class PersonTag(models.Model):
+    """A tag that a person gave a trace, or one span of it. Those that came with the trace are in `Trace.tags`."""
+
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="person_tags", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    span_id = models.CharField(max_length=MAX_ID, blank=True)
+    tag = models.CharField(max_length=60)
+    author = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["trace", "span_id", "tag"], name="person_tag_once")]
+
+    def __str__(self) -> str:
+        return self.tag
+
+
+class SavedView(models.Model):
+    """A view of the traces list under a name: the words of its address, never what they compile to, so that it outlives both.
+
+    Without an owner (login off) everybody sees it; a shared one is seen by the whole project.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="saved_views")
+    name = models.CharField(max_length=80)
+    query = models.CharField(max_length=2000, blank=True)
+    time_range = models.CharField(max_length=20, blank=True)
+    sort = models.CharField(max_length=40, blank=True)
+    columns = models.JSONField(default=list, help_text="Names of columns; empty: the usual ones")
+    owner = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="+")
+    is_shared = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "owner", "name"], name="saved_view_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ReadingSettings(models.Model):
+    """How a project's runs are told and watched: the words of the story per tool, and the budgets of a run."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="reading_settings")
+    wording = models.JSONField(default=dict, help_text="Tool -> sentence with {places}")
+    budgets = models.JSONField(default=dict, help_text="Figure of a trace -> the most that a run may take")
+    changed_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"reading of {self.project_id}"
