@@ -4,17 +4,18 @@ A model call's input repeats the turns before it; only what is new there joins t
 tool spans where the model's messages lack them, and runs without any message are read from their spans' inputs and outputs.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
 
 from traces.conventions.raw import parse_value
-from traces.spans import Message, SpanRecord
+from traces.spans import Message, SpanRecord, Usage
 
 MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name")
+USAGE = tuple(one.name for one in fields(Usage))
 Key = tuple[str, str]  # trace id, span id
 TEXT_KEYS = (
     "question",
@@ -41,14 +42,113 @@ class Thread:
     answered: set[str] = field(default_factory=set)  # ids of tool calls that have a result
     last_input: list[Message] = field(default_factory=list)  # of the model call before, all of it known
     last_used: Counter[Hashable] = field(default_factory=Counter)  # the held items that it took up
+    calls: "OpenCalls" = field(default_factory=lambda: OpenCalls())
+
+
+@dataclass
+class OpenCalls:
+    """The tool calls of a thread that wait for a result. Those without an id wait on, after those that nothing has answered yet."""
+
+    by_id: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_name: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    spent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+
+    def ask(self, call: dict[str, Any], answered: set[str]) -> None:
+        """Add a call, unless its result is there already."""
+        call_id = call.get("id")
+        if call_id and call_id in answered:
+            return
+        if call_id:
+            self.by_id.setdefault(call_id, call)
+        self.by_name[call["name"]][id(call)] = call
+
+    def answer(self, call_id: str) -> None:
+        """Take out the call of this id."""
+        call = self.by_id.pop(call_id, None)
+        if call is not None:
+            self.by_name[call["name"]].pop(id(call), None)
+
+    def find(self, call_id: str | None, tool: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the call that a tool span answers: by id, else the first unanswered one of its name and arguments."""
+        if call_id and call_id in self.by_id:
+            return self.by_id[call_id]
+        if call_id and self.by_id:
+            return None
+        name = str(tool.get("name") or "")
+        named = self.by_name.get(name) or self.spent.get(name) or {}
+        found = next((call for call in named.values() if call["arguments"] == tool.get("arguments")), None)
+        found = found or next(iter(named.values()), None)
+        if found is not None and not found.get("id"):
+            self.by_name[name].pop(id(found), None)
+            self.spent[name][id(found)] = found
+        return found
+
+
+class Places:
+    """Where each span stands below agents, tools and model calls: worked out once, from the top down."""
+
+    def __init__(self, records: list[SpanRecord]) -> None:
+        self.records = records
+        index_of = {(record.trace_id, record.span_id): number for number, record in enumerate(records)}
+        self.parents = [
+            index_of.get((record.trace_id, record.parent_span_id), -1) if record.parent_span_id else -1
+            for record in records
+        ]
+        order = self.order_down()
+        count = len(records)
+        self.agent_above = [-1] * count  # the nearest agent above
+        self.is_in_call = bytearray(count)  # below a model call that has an answer
+        for number in order:
+            above = self.parents[number]
+            if above >= 0:
+                record = records[above]
+                self.agent_above[number] = above if record.kind == "agent" else self.agent_above[above]
+                self.is_in_call[number] = self.is_in_call[above] or (
+                    record.kind == "llm" and bool(record.output_messages)
+                )
+        callers = {self.agent_above[number] for number, record in enumerate(records) if record.kind == "llm"}
+        # Below an agent that stands below a tool, or below an agent that makes model calls of its own: not the main thread.
+        self.sub_agent = [-1] * count
+        below_caller = bytearray(count)  # a tool or a calling agent stands here or above, with no agent in between
+        called = [-1] * count  # the sub-agent of the spans below this one
+        for number in order:
+            above, record = self.parents[number], records[number]
+            if above >= 0:
+                self.sub_agent[number] = called[above]
+            is_caller = record.kind == "tool" or number in callers
+            is_below = above >= 0 and below_caller[above]
+            if record.kind == "agent":
+                called[number] = number if is_below else called[above] if above >= 0 else -1
+                below_caller[number] = is_caller
+            else:
+                called[number] = called[above] if above >= 0 else -1
+                below_caller[number] = is_caller or is_below
+
+    def order_down(self) -> list[int]:
+        """Return the spans, parents first; a circle of parents is cut where it is met."""
+        order: list[int] = []
+        state = bytearray(len(self.records))  # 0 not seen, 1 on the way up from here, 2 in the order
+        for start in range(len(self.records)):
+            way, at = [], start
+            while at >= 0 and not state[at]:
+                state[at] = 1
+                way.append(at)
+                at = self.parents[at]
+            if at >= 0 and state[at] == 1:
+                self.parents[way[-1]] = -1
+            for number in reversed(way):
+                state[number] = 2
+                order.append(number)
+        return order
 
 
 def conversation(records: list[SpanRecord]) -> list[dict[str, Any]]:
     """Return the messages of one or more traces in order, none repeated.
 
     Each is a message of the read API (`role`, `content`, `tool_calls`, `tool_call_id`) with `span_id` and `trace_id` of the
-    span that produced it, `start_ns` (decimal text or None, as in the read API), `duration_ms`, `model` and `usage` of the call
-    where one made it, `agent_name`, `is_sub_agent` (said by an agent that another one called), on tool results `name`, and
+    span that produced it, `at` (its place there as a JSON pointer; empty where it was put together), `start_ns` (decimal text
+    or None, as in the read API), `duration_ms`, `model` and `usage` of the call where one made it, `agent_name`,
+    `is_sub_agent` (said by an agent that another one called), on tool results `name`, and
     `is_error` with `error` where a call or a tool failed: a model call that failed without an answer is an assistant's entry
     without content.
     """
@@ -64,9 +164,11 @@ class Reader:
         )
         self.by_key: dict[Key, SpanRecord] = {(record.trace_id, record.span_id): record for record in self.records}
         self.items: dict[int, tuple[Message, list[Hashable]]] = {}
-        self.calling_agents = {
-            key for record in self.records if record.kind == "llm" and (key := self.agent_key(record))
-        }
+        self.places = Places(self.records)
+        self.number_of = {id(record): number for number, record in enumerate(self.records)}
+        self.of_trace: dict[str, list[SpanRecord]] = defaultdict(list)
+        for record in self.records:
+            self.of_trace[record.trace_id].append(record)
         self.threads: dict[Key | None, Thread] = {}
         self.order: list[dict[str, Any]] = []
 
@@ -83,50 +185,18 @@ class Reader:
                 self.add_tool(record)
             elif record.kind == "event":
                 self.add_event(record)
-            last = self.last_of_trace[record.trace_id]
-            if last is record:
+            if self.of_trace[record.trace_id][-1] is record:
                 self.close_trace(record.trace_id)
         return self.order
 
-    @property
-    def last_of_trace(self) -> dict[str, SpanRecord]:
-        """The last record of each trace."""
-        if not hasattr(self, "_last"):
-            self._last = {record.trace_id: record for record in self.records}
-        return self._last
-
     # Where a span belongs ------------------------------------------------------------------------------------------
-
-    def ancestors(self, record: SpanRecord) -> Iterator[SpanRecord]:
-        """Give the spans above one, nearest first; a circle of parents ends the way up."""
-        seen = {record.span_id}
-        while record.parent_span_id and record.parent_span_id not in seen:
-            seen.add(record.parent_span_id)
-            parent = self.by_key.get((record.trace_id, record.parent_span_id))
-            if parent is None:
-                return
-            yield parent
-            record = parent
-
-    def agent_key(self, record: SpanRecord) -> Key | None:
-        """Return the nearest agent above a span."""
-        for above in self.ancestors(record):
-            if above.kind == "agent":
-                return above.trace_id, above.span_id
-        return None
 
     def sub_agent(self, record: SpanRecord) -> SpanRecord | None:
         """Return the agent that a span belongs to where that one was called by another: below a tool, or below an agent that
         makes model calls of its own. None for the main thread.
         """
-        found: SpanRecord | None = None
-        agent: SpanRecord | None = None
-        for above in self.ancestors(record):
-            if agent is not None and (above.kind == "tool" or (above.trace_id, above.span_id) in self.calling_agents):
-                found = found or agent
-            if above.kind == "agent":
-                agent = above
-        return found
+        number = self.places.sub_agent[self.number_of[id(record)]]
+        return self.records[number] if number >= 0 else None
 
     def thread_of(self, record: SpanRecord) -> tuple[Thread, SpanRecord | None]:
         """Return the thread that a span speaks in, and the sub-agent whose it is."""
@@ -157,11 +227,14 @@ class Reader:
             used.update(items)
         return known
 
-    def add(self, thread: Thread, message: Message, record: SpanRecord, agent: SpanRecord | None, **more: Any) -> None:
-        """Put a message at the end of a thread."""
+    def add(
+        self, thread: Thread, message: Message, record: SpanRecord, agent: SpanRecord | None, at: str, **more: Any
+    ) -> None:
+        """Put a message at the end of a thread. `at`: where it stands in its span."""
         thread.held.update(self.items_of(message))
         if message.get("tool_call_id"):
             thread.answered.add(message["tool_call_id"])
+            thread.calls.answer(message["tool_call_id"])
             thread.held[result_item(message.get("content"))] += 1  # a history may repeat it without its id
         entry = {
             "role": message["role"],
@@ -170,6 +243,7 @@ class Reader:
             "tool_call_id": message.get("tool_call_id"),
             "name": message.get("name"),
             "span_id": record.span_id,
+            "at": at,
             "trace_id": record.trace_id,
             "start_ns": None if record.start_ns is None else str(record.start_ns),
             "duration_ms": None,
@@ -181,6 +255,8 @@ class Reader:
             "error": None,
             **more,
         }
+        for call in entry["tool_calls"]:
+            thread.calls.ask(call, thread.answered)
         thread.entries.append(entry)
         self.order.append(entry)
 
@@ -188,21 +264,22 @@ class Reader:
 
     def add_call(self, record: SpanRecord) -> None:
         """Add what a model call's input says anew, and its answer. A call inside another call is the same one, seen twice."""
-        if any(above.kind == "llm" and above.output_messages for above in self.ancestors(record)):
+        if self.places.is_in_call[self.number_of[id(record)]]:
             return
         thread, agent = self.thread_of(record)
         used: Counter[Hashable] = Counter()
-        fresh = record.input_messages
+        fresh, first = record.input_messages, 0
         # most calls repeat the whole input of the one before: its messages are known, and need not be looked at one by one
         if thread.last_input and fresh[: len(thread.last_input)] == thread.last_input:
-            used, fresh = thread.last_used.copy(), fresh[len(thread.last_input) :]
-        for message in fresh:
+            first = len(thread.last_input)
+            used, fresh = thread.last_used.copy(), fresh[first:]
+        for place, message in enumerate(fresh, first):
             if not self.is_known(thread, message, used):
                 items = self.items_of(message)
-                self.add(thread, message, record, agent)
+                self.add(thread, message, record, agent, f"/input_messages/{place}")
                 used.update(items)
         thread.last_input, thread.last_used = record.input_messages, used
-        usage = asdict(record.usage)
+        usage = {name: getattr(record.usage, name) for name in USAGE}
         is_counted = any(value not in (None, "") for value in usage.values())
         made = {
             "model": record.model or None,
@@ -214,9 +291,9 @@ class Reader:
         for place, message in enumerate(record.output_messages):
             # several answers of one call: the cost is told once
             more = made if place == 0 else {"model": made["model"]}
-            self.add(thread, message, record, agent, **more)
+            self.add(thread, message, record, agent, f"/output_messages/{place}", **more)
         if record.status == "error" and not record.output_messages:
-            self.add(thread, {"role": "assistant", "content": None}, record, agent, **made)
+            self.add(thread, {"role": "assistant", "content": None}, record, agent, "", **made)
 
     def add_tool(self, record: SpanRecord) -> None:
         """Add a tool's result, under the call that asked for it; a tool that no message asked for brings its call with it."""
@@ -225,11 +302,11 @@ class Reader:
         call_id = tool.get("call_id")
         if call_id and call_id in thread.answered:
             return
-        call = open_call(thread, call_id, tool)
+        call = thread.calls.find(call_id, tool)
         if call is None:
             call_id = call_id or record.span_id
             asked = {"id": call_id, "name": tool.get("name") or record.name, "arguments": tool.get("arguments") or {}}
-            self.add(thread, {"role": "assistant", "content": None, "tool_calls": [asked]}, record, agent)
+            self.add(thread, {"role": "assistant", "content": None, "tool_calls": [asked]}, record, agent, "")
         else:
             call_id = call.get("id") or call_id or record.span_id
         if not record.content_recorded and record.status != "error":
@@ -246,13 +323,14 @@ class Reader:
             "name": tool.get("name") or record.name,
         }
         error = record.error_message or record.status_message or None if failed else None
-        self.add(thread, answer, record, agent, is_error=failed, error=error, duration_ms=duration_ms(record))
+        took = duration_ms(record)
+        self.add(thread, answer, record, agent, "/tool/result", is_error=failed, error=error, duration_ms=took)
 
     def add_event(self, record: SpanRecord) -> None:
         """Add what somebody said outside any model call: a person, or a script."""
         thread, agent = self.thread_of(record)
-        for message in record.output_messages:
-            self.add(thread, message, record, agent)
+        for place, message in enumerate(record.output_messages):
+            self.add(thread, message, record, agent, f"/output_messages/{place}")
 
     # Traces that say little ----------------------------------------------------------------------------------------
 
@@ -260,36 +338,33 @@ class Reader:
         """Return the agents and steps at the top of a trace."""
         return [
             record
-            for record in self.records
-            if record.trace_id == trace_id
-            and record.kind in ("agent", "chain", "unknown")
+            for record in self.of_trace[trace_id]
+            if record.kind in ("agent", "chain", "unknown")
             and (record.trace_id, record.parent_span_id) not in self.by_key
         ]
 
     def open_trace(self, trace_id: str) -> None:
         """Add what a trace was given where none of its model calls says so."""
-        calls = [
-            record
-            for record in self.records
-            if record.trace_id == trace_id and record.kind == "llm" and record.input_messages
-        ]
+        calls = [record for record in self.of_trace[trace_id] if record.kind == "llm" and record.input_messages]
         if any(message["role"] == "user" for record in calls for message in record.input_messages):
             return
         thread = self.threads.setdefault(None, Thread())
         for record in self.tops(trace_id)[:1]:
-            for message in spoken(record.input_messages, record.input, "user"):
-                self.add(thread, message, record, None)
+            for place, message in enumerate(spoken(record.input_messages, record.input, "user")):
+                at = f"/input_messages/{place}" if record.input_messages else ""
+                self.add(thread, message, record, None, at)
 
     def close_trace(self, trace_id: str) -> None:
         """Add what a trace answered where no model call of the main thread says so."""
         thread = self.threads.setdefault(None, Thread())
-        entries = [entry for entry in thread.entries if entry["trace_id"] == trace_id]
-        if entries and entries[-1]["role"] == "assistant" and text_of(entries[-1]["content"]):
+        last = next((entry for entry in reversed(thread.entries) if entry["trace_id"] == trace_id), None)
+        if last and last["role"] == "assistant" and text_of(last["content"]):
             return
         for record in self.tops(trace_id)[:1]:
-            for message in spoken(record.output_messages, record.output, "assistant"):
+            for place, message in enumerate(spoken(record.output_messages, record.output, "assistant")):
+                at = f"/output_messages/{place}" if record.output_messages else ""
                 if all(thread.held[item] == 0 for item in self.items_of(message)):
-                    self.add(thread, message, record, None, duration_ms=duration_ms(record))
+                    self.add(thread, message, record, None, at, duration_ms=duration_ms(record))
 
 
 def plain_message(entry: dict[str, Any]) -> Message:
@@ -323,7 +398,12 @@ def message_items(message: Message) -> Iterator[Hashable]:
 
 def result_item(content: Any) -> Hashable:
     """Return a tool's result as an item that is the same however its JSON was written."""
-    return "result text", orjson.dumps(parse_value(text_of(content)), option=orjson.OPT_SORT_KEYS)
+    text = text_of(content)
+    try:
+        value = orjson.loads(text) if text.lstrip()[:1] in ("{", "[") else parse_value(text)
+        return "result text", orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, TypeError):  # no JSON, or too deep for it
+        return "result text", text
 
 
 def text_of(content: Any) -> str:
@@ -331,23 +411,6 @@ def text_of(content: Any) -> str:
     if isinstance(content, list):
         return "".join(str(part.get("content") or "") for part in content if part.get("type") == "text")
     return content if isinstance(content, str) else ""
-
-
-def open_call(thread: Thread, call_id: str | None, tool: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the tool call of a thread that a tool span answers: by id, else the first unanswered one of its name and arguments."""
-    waiting = [
-        call
-        for entry in thread.entries
-        for call in entry["tool_calls"]
-        if not call.get("id") or call["id"] not in thread.answered
-    ]
-    for call in waiting:
-        if call_id and call.get("id") == call_id:
-            return call
-    if call_id and any(call.get("id") for call in waiting):
-        return None
-    named = [call for call in waiting if call["name"] == tool.get("name")]
-    return next((call for call in named if call["arguments"] == tool.get("arguments")), named[0] if named else None)
 
 
 def spoken(messages: list[Message], value: Any, role: str) -> list[Message]:

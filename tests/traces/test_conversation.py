@@ -229,3 +229,36 @@ def test_200_turns_are_read_within_a_second():
     started = time.monotonic()
     assert len(conversation(records)) == 400
     assert time.monotonic() - started < 1
+
+
+def test_thousands_of_tool_calls_and_deep_nesting_take_time_that_grows_with_them():
+    """Twice as much takes about twice as long; with a look at every call before, or every parent above, four times as long."""
+
+    def seconds(count):
+        asked = [{"id": f"c{number}", "name": "look_up", "arguments": {"n": number}} for number in range(count)]
+        records = [
+            make_span(
+                span_id="ask",
+                kind="llm",
+                start_ns=0,
+                end_ns=1,
+                output_messages=[{"role": "assistant", "content": None, "tool_calls": asked}],
+            )
+        ]
+        records += [
+            make_span(
+                span_id=f"t{number}",
+                parent_span_id=f"t{number - 1}" if number else "",
+                kind="tool",
+                start_ns=1 + number,
+                end_ns=2 + number,
+                tool={"name": "look_up", "call_id": None, "arguments": {"n": number}, "result": "x"},
+            )
+            for number in range(count)
+        ]
+        begun = time.process_time()
+        assert len(conversation(records)) == count + 1
+        return time.process_time() - begun
+
+    seconds(500)
+    assert min(seconds(8_000) for _ in range(2)) < 3 * min(seconds(4_000) for _ in range(2)) + 0.05
