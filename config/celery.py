@@ -18,7 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from django.conf import settings
 
 logger = logging.getLogger(__name__)
-LOOK = "evals.tasks.look"
+LOOKS = ("evals.tasks.look", "traces.tasks.look_for_signals")
 LOOK_EVERY_S = 10.0
 ENOUGH_WAITING = 100  # a queue this long holds its look already, or nobody is reading it
 
@@ -84,4 +84,5 @@ def send_look() -> None:
         queue = app.amqp.queues[app.conf.task_default_queue]
         waiting = queue.bind(connection.default_channel).queue_declare(passive=False).message_count
         if waiting < ENOUGH_WAITING:
-            app.send_task(LOOK, connection=connection, expires=6 * LOOK_EVERY_S)
+            for name in LOOKS:
+                app.send_task(name, connection=connection, expires=6 * LOOK_EVERY_S)

@@ -318,6 +318,7 @@ class SignalCheck(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     is_pending = models.BooleanField(default=True)
     due_at = models.DateTimeField()
+    changed_at = models.DateTimeField(null=True, help_text="Null: before this was kept")
     changes = models.IntegerField(default=1)
     version = models.IntegerField(default=0, help_text="Of the detectors that looked last; 0: none did")
     took_ms = models.IntegerField(default=0)

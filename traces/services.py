@@ -20,6 +20,7 @@ from traces.conventions.logs import apply_logs
 from traces.models import Source
 from traces.otlp import LogItem
 from traces.queries import read_records
+from traces.signal_rows import OWN_TERMS, mark_changed
 from traces.spans import SpanRecord
 from traces.storable import MAX_INTEGER, TooDeep, clean_json, is_storable, json_bytes, short_digest
 from traces.stored_spans import COLUMNS, Bodies, RejectedSpan, StoredSpan, store_span
@@ -249,6 +250,7 @@ class Batch:
             merge.write(links)
         terms = [(pk, self.project.pk, *term) for one, pk in fresh.pks.items() for term in terms_of(by_trace[one])]
         self.store.insert("traces_traceterm", ("trace_id", "project_id", "key", "value"), terms)
+        mark_changed(self.project.pk, sorted({*fresh.pks.values(), *(merge.touched if merge is not None else ())}))
         return {one: fresh.pks.get(one) or known[one] for one in by_trace}
 
     def insert_traces(self, by_trace: dict[str, list[StoredSpan]]) -> "FreshTraces":
@@ -385,6 +387,7 @@ class Merge:
         self.totals: dict[int, Summary] = {}
         self.nodes: dict[Place, UsageNode] = {}
         self.uncounted: set[int] = set()  # traces where a stored span no longer counts
+        self.touched: set[int] = set()
 
     def read(self) -> None:
         """Lock the traces and find out what is new, what changes, and whose usage counts."""
@@ -427,8 +430,10 @@ class Merge:
             self.totals[trace_pk] = self.rebuild(trace_pk, self.totals[trace_pk])
         self.sum_again(self.uncounted - rebuilt)
         self.write_terms()
-        touched = {trace_pk for trace_pk, _ in self.new} | {trace_pk for trace_pk, _, _ in self.changed}
-        self.write_totals(sorted(touched | self.uncounted))
+        self.touched = (
+            {trace_pk for trace_pk, _ in self.new} | {trace_pk for trace_pk, _, _ in self.changed} | self.uncounted
+        )
+        self.write_totals(sorted(self.touched))
 
     def count_usage(self, trace_pk: int, span: StoredSpan) -> None:
         """Take a span's usage into the totals where it counts."""
@@ -541,7 +546,9 @@ class Merge:
                 changes.append((node.below, node.counts, pk))
         self.store.update("traces_span", "id", ("has_usage_below", "counts_usage"), changes)
         with connection.cursor() as cursor:
-            cursor.execute("DELETE FROM traces_traceterm WHERE trace_id = %s", [trace_pk])
+            cursor.execute(
+                "DELETE FROM traces_traceterm WHERE trace_id = %s AND key NOT IN (%s, %s)", [trace_pk, *OWN_TERMS]
+            )
         terms = set().union(*(one.terms for one in facts.values()))
         self.insert_terms({(trace_pk, *term) for term in terms})
         return total
