@@ -30,7 +30,7 @@ SAMPLE_COLUMNS = (
     "sample",
 )
 SCORE_COLUMNS = ("value", "passed", "label", "state", "rater", "explanation", "evidence", "reason")
-RISKY = ("=", "+", "-", "@", "\t", "\r")
+RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are full-width
 
 
 def jsonl_lines(comparison: Comparison) -> Iterator[str]:

@@ -98,13 +98,6 @@ def standard_deviation(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
-    """Return the 95% Wilson score interval of a pass rate, or None without trials. Raises ValueError for impossible counts."""
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials are impossible.")
-    return wilson_of_share(successes / trials, trials) if trials else None
-
-
 def wilson_of_share(share: float, size: float) -> tuple[float, float]:
     """Return the Wilson interval of a share seen in `size` independent trials; the size may be a fraction."""
     z2 = Z_TWO_SIDED**2

@@ -45,7 +45,7 @@ def pair_verdict(
 ) -> Verdict:
     """Say how b compares with the baseline a on one grader. `final` is False while samples are still open."""
     if difference.value is None or difference.items == 0:
-        return Verdict(f"No item has a score on {grader} for both {a.letter} and {b.letter} yet.")
+        return Verdict(f"No item has a score on {grader} for both {a.letter} and {b.letter}{'' if final else ' yet'}.")
     if difference.low is None or difference.high is None:
         return Verdict(
             f"One item says nothing sure about {grader}: {b.letter} differs from {a.letter} by {figure(difference.value)} there."

@@ -6,11 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.core.cache import cache
-from django.db.models import Max, Q
+from django.db.models import Count, Max, Q
 
 from accounts.models import Project
 from evals.charts import Chart, Series, against_chart, distribution_chart, reliability_chart
-from evals.models import CandidateKind, Comparison, GraderVersion, RaterKind, Run, Sample, Score, ScoreState
+from evals.models import (
+    CandidateKind,
+    Comparison,
+    GraderVersion,
+    RaterKind,
+    Run,
+    Sample,
+    SampleStatus,
+    Score,
+    ScoreState,
+)
 from evals.queries.matrix import SampleDetail, SampleShown, ScoreShown
 from evals.queries.progress import comparison_status
 from evals.queries.report import (
@@ -44,6 +54,7 @@ class ComparisonRow:
     verdict: str
     candidates: list[tuple[str, str]]
     is_imported: bool = False
+    failed: int = 0  # samples without an answer
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[ComparisonRow]:
@@ -52,19 +63,21 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[ComparisonRow]:
     found = Run.objects.filter(comparison__in=comparisons).select_related("candidate").order_by("position", "pk")
     for run in found.annotate(last_score=Max("scores")):
         runs[run.comparison_id or 0].append(run)
+    failures = Sample.objects.filter(run__comparison__in=comparisons, status=SampleStatus.FAILED)
+    failed = dict(failures.order_by().values_list("run__comparison").annotate(count=Count("pk")))
     rows = []
     for comparison in comparisons:
         mine = runs[comparison.pk]
         status = comparison_status([run.status for run in mine])
         stamp = max((run.last_score or 0 for run in mine), default=0)  # type: ignore[attr-defined]
-        key = f"evals-verdict:{comparison.pk}:{status}:{stamp}"
+        key = f"evals-verdict:{comparison.pk}:{status}:{stamp}:{failed.get(comparison.pk, 0)}"
         verdict = cache.get(key)
         if verdict is None:
             verdict = comparison_report(comparison).verdict.text
             cache.set(key, verdict, VERDICT_LIFE_S)
         candidates = [(letter_of(place), run.candidate.label) for place, run in enumerate(mine)]
         is_imported = any(run.imported is not None for run in mine)
-        rows.append(ComparisonRow(comparison, status, verdict, candidates, is_imported))
+        rows.append(ComparisonRow(comparison, status, verdict, candidates, is_imported, failed.get(comparison.pk, 0)))
     return rows
 
 
@@ -107,6 +120,7 @@ class TableRow:
     bar: Bar | None
     pair: Pair | None
     others: list[Beside]
+    reliability: float | None = None  # pass^k at the table's k
 
     @property
     def tone(self) -> str:
@@ -114,11 +128,6 @@ class TableRow:
         if self.pair is None or not self.pair.difference.is_clear:
             return ""
         return "good" if (self.pair.difference.value or 0) > 0 else "warn"
-
-    @property
-    def reliability(self) -> float | None:
-        """pass^k at the most trials."""
-        return self.main.pass_hat_k[-1] if self.main.pass_hat_k else None
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,7 @@ class ScoreTable:
     rows: list[TableRow]
     others: list[GraderHead]
     criteria: list[tuple[str, list[CriterionFigures]]]  # of a rubric: name, and the figures of each candidate
+    k: int = 0  # of pass^k; 0: there is none
 
 
 def score_table(report: ComparisonReport, grader: GraderHead) -> ScoreTable:
@@ -138,6 +148,7 @@ def score_table(report: ComparisonReport, grader: GraderHead) -> ScoreTable:
     figures = [candidate.figures(grader.pk) for candidate in report.candidates]
     low, high = shown_scale(figures, grader.scale)
     others = [head for head in report.graders if head.pk != grader.pk]
+    k = reliable_trials(report, figures)
     rows = []
     for candidate, main in zip(report.candidates, figures, strict=True):
         beside = []
@@ -146,11 +157,35 @@ def score_table(report: ComparisonReport, grader: GraderHead) -> ScoreTable:
             known = entry.ci_low is not None and entry.ci_high is not None
             beside.append(Beside(entry, ((entry.ci_high or 0) - (entry.ci_low or 0)) / 2 if known else None))
         rows.append(
-            TableRow(candidate, main, bar_of(main, low, high), report.pair(candidate.letter, grader.pk), beside)
+            TableRow(
+                candidate,
+                main,
+                bar_of(main, low, high),
+                report.pair(candidate.letter, grader.pk),
+                beside,
+                main.reliability(k),
+            )
         )
     parts = [row.main.criteria for row in rows]
     criteria = [(column[0].name, list(column)) for column in zip(*parts, strict=True)] if parts else []
-    return ScoreTable(grader, low, high, rows, others, criteria)
+    return ScoreTable(grader, low, high, rows, others, criteria, k)
+
+
+def reliable_trials(report: ComparisonReport, figures: list[GraderFigures]) -> int:
+    """Return the k of pass^k that the candidates can be compared at; 0 with one trial an item, or without a verdict.
+
+    Where every sample was tried it is the number of trials, over the items that have them all. Before that, or where it was
+    stopped, it is the number that every item of every candidate has.
+    """
+    known = [entry for entry in figures if entry.pass_hat_k]
+    if report.trials < 2 or not known:
+        return 0
+    counts = report.progress.counts
+    if counts.done + counts.failed == counts.total and any(
+        entry.reliability(report.trials) is not None for entry in known
+    ):
+        return report.trials
+    return min(entry.whole_trials for entry in known)
 
 
 def shown_scale(figures: list[GraderFigures], scale: tuple[float, float]) -> tuple[float, float]:
@@ -205,8 +240,8 @@ def cards(report: ComparisonReport, grader: GraderHead) -> list[Card]:
     b = report.by_letter[pair.b] if pair else a
     ours, theirs = b.figures(grader.pk), a.figures(grader.pk)
     threshold = "" if grader.pass_threshold is None else f"score {grader.pass_threshold:g} or more"
-    trials = report.trials
-    reliability = reliability_card(trials, theirs, ours) if trials > 1 else time_card(a, b)
+    k = reliable_trials(report, [candidate.figures(grader.pk) for candidate in report.candidates])
+    reliability = reliability_card(k, report.trials, theirs, ours) if k > 1 else time_card(a, b)
     if pair is None:
         return [
             Card(grader.name, two(ours.mean), interval(ours.ci_low, ours.ci_high) or ours.counts),
@@ -268,10 +303,6 @@ def arrow(before: str, after: str) -> str:
     return before if before == after == NONE else f"{before} → {after}"
 
 
-def last(values: Sequence[float | None]) -> float | None:
-    return values[-1] if values else None
-
-
 def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"95% CI {two(low)} to {two(high)}"
 
@@ -283,11 +314,14 @@ def points(before: float | None, after: float | None) -> str:
     return "the same" if change == 0 else f"{change:+d} point{'s' if abs(change) != 1 else ''}".replace("-", MINUS)
 
 
-def reliability_card(trials: int, before: GraderFigures, after: GraderFigures) -> Card:
-    """Show pass^k at the most trials, from the baseline to the candidate; alone where they are the same one."""
-    mine = share(last(after.pass_hat_k))
-    value = mine if before is after else arrow(share(last(before.pass_hat_k)), mine)
-    return Card(f"Reliability, pass^{trials}", value, f"all {trials} trials pass")
+def reliability_card(k: int, trials: int, before: GraderFigures, after: GraderFigures) -> Card:
+    """Show pass^k from the baseline to the candidate; alone where they are the same one."""
+    mine = share(after.reliability(k))
+    value = mine if before is after else arrow(share(before.reliability(k)), mine)
+    below = "both trials pass" if trials == k == 2 else f"all {k} trials pass"
+    return Card(
+        f"Reliability, pass^{k}", value, below if k == trials else f"{k} of {trials} trials were run on every item"
+    )
 
 
 def time_card(before: CandidateFigures, after: CandidateFigures) -> Card:

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
-from django.db.models import Avg, Count, Min, Q, Sum
+from django.db.models import Avg, Count, Q, Sum
 from django.utils import timezone
 
-from evals.models import Comparison, Run, RunStatus, Sample, SampleStatus
+from evals.models import CandidateKind, Comparison, Run, RunStatus, Sample, SampleStatus
+from evals.queries.forecast import Work, expected_usd, seconds_left, what_is_ahead
 from providers.models import Call, CallState
-
-RECENT = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Spending:
     known_usd: float
     unsure_usd: float
     unsure_calls: int
-    unpriced_calls: int  # answered, at a price that is not known
+    unpriced_calls: int  # answered or cut off, at a price that is not known
     done_samples: int
     all_samples: int
 
@@ -30,25 +28,47 @@ class Spending:
 
 
 def spending(comparison_id: int | None) -> Spending:
-    """Return what a comparison has cost so far. A call that may have been charged counts as the mean of its model's answered ones."""
-    runs = list(Run.objects.filter(comparison=comparison_id).values_list("pk", flat=True)) if comparison_id else []
-    calls = Call.objects.filter(job__in=[f"run:{pk}" for pk in runs])
+    """Return what a comparison has cost so far.
+
+    A call that may have been charged counts as the mean of the answered ones of its model and purpose; where there are none, as the
+    dearest mean of its model in the project's book, or of the other calls here, whichever is more.
+    """
+    runs = list(Run.objects.filter(comparison=comparison_id).values_list("pk", "project")) if comparison_id else []
+    calls = Call.objects.filter(job__in=[f"run:{pk}" for pk, _ in runs])
+    rows = list(
+        calls.values("model", "purpose").annotate(
+            usd=Sum("cost_usd"),
+            mean=Avg("cost_usd", filter=Q(state=CallState.ANSWERED)),
+            unsure=Count("pk", filter=Q(state__in=[CallState.UNKNOWN, CallState.STARTED])),
+            unpriced=Count("pk", filter=Q(state=CallState.ANSWERED, cost_usd=None)),
+        )
+    )
+    unknown = {row["model"] for row in rows if row["unsure"] and row["mean"] is None}
+    dearest = dearest_means(runs[0][1], unknown) if unknown else {}
+    peer = max((row["mean"] for row in rows if row["mean"] is not None), default=None)
     known = unsure = 0.0
     unsure_calls = unpriced = 0
-    for row in calls.values("model", "purpose").annotate(
-        usd=Sum("cost_usd"),
-        mean=Avg("cost_usd", filter=Q(state=CallState.ANSWERED)),
-        unsure=Count("pk", filter=Q(state__in=[CallState.UNKNOWN, CallState.STARTED])),
-        unpriced=Count("pk", filter=Q(state=CallState.ANSWERED, cost_usd=None)),
-    ):
+    for row in rows:
+        each = row["mean"]
+        if each is None:
+            each = max((mean for mean in (dearest.get(row["model"]), peer) if mean is not None), default=None)
         known += row["usd"] or 0.0
-        unsure += row["unsure"] * (row["mean"] or 0.0)
+        unsure += row["unsure"] * (each or 0.0)
         unsure_calls += row["unsure"]
-        unpriced += row["unpriced"]
-    counts = Sample.objects.filter(run__in=runs).aggregate(
+        unpriced += row["unpriced"] + (row["unsure"] if each is None else 0)
+    counts = Sample.objects.filter(run__in=[pk for pk, _ in runs]).aggregate(
         all=Count("pk"), done=Count("pk", filter=Q(status=SampleStatus.DONE))
     )
     return Spending(known, unsure, unsure_calls, unpriced, counts["done"], counts["all"])
+
+
+def dearest_means(project: int, models: set[str]) -> dict[str, float]:
+    """Return the mean cost of each model's answered calls in a project, of the purpose for which it is dearest."""
+    answered = Call.objects.filter(project=project, model__in=models, state=CallState.ANSWERED).exclude(cost_usd=None)
+    found: dict[str, float] = {}
+    for row in answered.values("model", "purpose").annotate(mean=Avg("cost_usd")):
+        found[row["model"]] = max(found.get(row["model"], 0.0), row["mean"])
+    return found
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,10 @@ class RunProgress:
 
 @dataclass(frozen=True)
 class Progress:
-    """A comparison on its way. `seconds_left` is None where nothing is known, or nothing runs."""
+    """A comparison on its way. `seconds_left` is None where too little is known, or nothing runs.
+
+    `expected_usd` is what it will come to; None where too little is known.
+    """
 
     status: str
     counts: Counts
@@ -93,6 +116,7 @@ class Progress:
     stop_reason: str
     seconds_left: float | None
     is_active: bool
+    expected_usd: float | None = None
 
 
 def comparison_status(statuses: Sequence[str]) -> str:
@@ -140,37 +164,31 @@ def comparison_progress(comparison: Comparison) -> Progress:
     total = add_counts([row.counts for row in rows])
     statuses = [run.status for run in runs]
     is_active = any(status in RunStatus.active() for status in statuses)
+    spent = spending(comparison.pk)
+    left, expected = None, None
+    if total.pending or total.answered:
+        ahead = what_is_ahead(comparison, [work_of(row) for row in rows])
+        expected = expected_usd(ahead, known_usd=spent.known_usd)
+        left = seconds_left(comparison, ahead, samples=total.pending + total.answered) if is_active else None
     return Progress(
         status=comparison_status(statuses),
         counts=total,
         runs=rows,
-        spending=spending(comparison.pk),
+        spending=spent,
         ceiling_usd=comparison.ceiling_usd,
         stop_reason=comparison.stop_reason,
-        seconds_left=seconds_left(comparison, total) if is_active else None,
+        seconds_left=left,
         is_active=is_active,
+        expected_usd=None if expected is None else max(expected, spent.total_usd),
     )
+
+
+def work_of(row: RunProgress) -> Work:
+    asks = row.run.candidate.kind == CandidateKind.MODEL
+    return Work(row.run.pk, asks, row.counts.pending, row.counts.answered, row.counts.done)
 
 
 def run_costs(runs: Sequence[int]) -> dict[int, float]:
     """Return what the calls of each run cost, judges included; runs without a priced call are absent."""
     rows = Call.objects.filter(job__in=[f"run:{pk}" for pk in runs]).values("job").annotate(usd=Sum("cost_usd"))
     return {int(row["job"].removeprefix("run:")): row["usd"] for row in rows if row["usd"] is not None}
-
-
-def seconds_left(comparison: Comparison, counts: Counts) -> float | None:
-    """Return the time left at the pace of the last minute, else of the whole run; None before the first sample is over."""
-    left = counts.total - counts.over
-    if left == 0:
-        return 0.0
-    now = timezone.now()
-    samples = Sample.objects.filter(run__comparison=comparison, run__status__in=RunStatus.active())
-    started = Run.objects.filter(comparison=comparison).aggregate(at=Min("started_at"))["at"]
-    if started is None:
-        return None
-    since = max(started, now - RECENT)
-    recent = samples.filter(finished_at__gte=since).count()
-    if not recent:
-        since, recent = started, samples.filter(finished_at__gte=started).count()
-    elapsed = (now - since).total_seconds()
-    return left * elapsed / recent if recent and elapsed > 0 else None

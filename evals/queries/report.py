@@ -10,6 +10,7 @@ from django.db.models import Avg, Count, Sum
 from evals.graders import IMPORTED, judge_of
 from evals.models import CandidateKind, Comparison, EvalGrader, GraderVersion, Run, Sample, SampleStatus, Score
 from evals.queries.progress import Counts, Progress, comparison_progress
+from evals.queries.trouble import Trouble, find_trouble
 from evals.statistics import (
     Difference,
     histogram,
@@ -25,6 +26,7 @@ from providers.models import Call
 from providers.registry import is_scripted, shown_model
 
 FEW_ITEMS = 10
+REASON_CHARS = 300  # of the reason in the verdict
 BINS = 10
 
 
@@ -95,6 +97,11 @@ class GraderFigures:
     bins: list[tuple[float, float, int]]
     item_means: list[float]
     criteria: list[CriterionFigures]
+    whole_trials: int = 0  # trials that every item with a verdict has
+
+    def reliability(self, k: int) -> float | None:
+        """Return pass^k; None where no item has k trials."""
+        return self.pass_hat_k[k - 1] if 0 < k <= len(self.pass_hat_k) else None
 
     @property
     def counts(self) -> str:
@@ -172,6 +179,7 @@ class ComparisonReport:
     verdict: Verdict
     primary: GraderHead | None
     warnings: list[str] = field(default_factory=list)
+    trouble: Trouble | None = None
 
     @cached_property
     def by_letter(self) -> dict[str, CandidateFigures]:
@@ -267,6 +275,7 @@ def grader_figures(
         bins=histogram(values, low=head.scale[0], high=head.scale[1], bins=BINS),
         item_means=[sum(trials) / len(trials) for trials in tally.values.values() if trials],
         criteria=[],
+        whole_trials=min((len(trials) for trials in tally.passes.values() if trials), default=0),
     )
 
 
@@ -342,6 +351,8 @@ def comparison_report(comparison: Comparison) -> ComparisonReport:
     pairs = compare_pairs(heads, candidates, tallies, is_final)
     primary = primary_grader(heads)
     revision = comparison.dataset_revision
+    has_failed = progress.counts.failed or any(entry.failed for one in candidates for entry in one.graders)
+    trouble = find_trouble(comparison, total=progress.counts.total) if has_failed else None
     return ComparisonReport(
         comparison=comparison,
         status=progress.status,
@@ -356,8 +367,9 @@ def comparison_report(comparison: Comparison) -> ComparisonReport:
         graders=heads,
         candidates=candidates,
         pairs=pairs,
-        verdict=headline(primary, candidates, pairs, is_final),
+        verdict=headline(primary, candidates, pairs, is_final, trouble),
         primary=primary,
+        trouble=trouble,
         warnings=warnings_of(candidates, heads, progress, pairs),
     )
 
@@ -460,11 +472,17 @@ def primary_grader(heads: list[GraderHead]) -> GraderHead | None:
 
 
 def headline(
-    primary: GraderHead | None, candidates: list[CandidateFigures], pairs: list[Pair], is_final: bool
+    primary: GraderHead | None,
+    candidates: list[CandidateFigures],
+    pairs: list[Pair],
+    is_final: bool,
+    trouble: Trouble | None = None,
 ) -> Verdict:
     """Return the comparison's verdict: that of the strongest candidate against the baseline on the primary grader."""
     if primary is None or not candidates:
         return Verdict("There is nothing to compare.")
+    if is_final and trouble is not None and not any(one.figures(primary.pk).n for one in candidates):
+        return nothing_scored(primary, trouble)
     if len(candidates) == 1:
         return single_verdict(candidates[0], primary, is_final)
     floor = {candidate.letter for candidate in candidates if candidate.kind == CandidateKind.NOTHING}
@@ -486,11 +504,26 @@ def headline(
     return replace(verdict, trade_off=" ".join([part for part in (verdict.trade_off, *worse) if part]))
 
 
+def nothing_scored(primary: GraderHead, trouble: Trouble) -> Verdict:
+    """Return the sentence for a comparison that is over without a single score: what failed, and the most common reason."""
+    reason = trouble.reasons[0].text[:REASON_CHARS]
+    if trouble.failed >= trouble.total:
+        return Verdict(f"Every sample failed, so there is nothing to compare. {ended(reason)}")
+    if trouble.is_all:
+        return Verdict(f"Every sample failed or could not be scored on {primary.name}. {ended(reason)}")
+    return Verdict(f"Nothing was scored on {primary.name}. {ended(trouble.headline)} {ended(reason)}")
+
+
+def ended(text: str) -> str:
+    """Return a sentence with an end."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 def single_verdict(candidate: CandidateFigures, primary: GraderHead, is_final: bool) -> Verdict:
     """Return the sentence for a comparison of one candidate: its mean, what it rests on, and its pass rate."""
     entry = candidate.figures(primary.pk)
     if entry.mean is None:
-        return Verdict(f"{candidate.letter} has no score on {primary.name} yet.")
+        return Verdict(f"{candidate.letter} has no score on {primary.name}{'' if is_final else ' yet'}.")
     between = (
         f", {interval(entry.ci_low, entry.ci_high)}" if entry.ci_low is not None and entry.ci_high is not None else ""
     )
@@ -513,8 +546,10 @@ def warnings_of(
             )
         for entry in candidate.graders:
             if entry.failed:
+                many = entry.failed > 1
                 found.append(
-                    f"{candidate.letter}: {entry.grader.name} failed on {entry.failed} samples; they are in no average."
+                    f"{candidate.letter}: {entry.grader.name} failed on {entry.failed} sample{'s' if many else ''}; "
+                    f"{'they are' if many else 'it is'} in no average."
                 )
             if entry.n and entry.skipped > entry.n:
                 found.append(

@@ -98,6 +98,7 @@ def page_context(request: ProjectRequest, found: Comparison, report: ComparisonR
         "may_change": request.role.allows(Role.ENGINEER),
         "can_retry": not report.progress.is_active and comparison_pages.has_failures(found),
         "verdict": split_verdict(report),
+        "trouble": report.trouble,
         "spent": spent_words(report),
         "facts": progress_facts(report),
         "poll_s": 2 if report.progress.counts.total <= 2_000 else 5 if report.progress.counts.total <= 20_000 else 15,
@@ -172,15 +173,15 @@ def progress_facts(report: ComparisonReport) -> list[str]:
 
 
 def spent_words(report: ComparisonReport) -> str:
-    """Say what it has cost, and while it runs what it may come to: $1.46 spent of about $3.40."""
-    spending, counts = report.progress.spending, report.progress.counts
-    spent = spending.total_usd
+    """Say what it has cost, and while it runs what it may come to, where that is known: $1.46 spent of about $3.40."""
+    spent = report.progress.spending.total_usd
     if spent == 0:
         return ""
-    if report.is_final or not counts.over:
-        return f"${spent:,.2f}" if spent >= 0.005 else "less than $0.01"
-    whole = spent * counts.total / counts.over
-    return f"${spent:,.2f} spent of about ${whole:,.2f}"
+    said = f"${spent:,.2f}" if spent >= 0.005 else "less than $0.01"
+    if report.is_final:
+        return said
+    whole = report.progress.expected_usd
+    return f"{said} spent so far" if whole is None else f"{said} spent of about ${whole:,.2f}"
 
 
 def drawer_context(request: ProjectRequest, found: Comparison) -> dict[str, Any]:

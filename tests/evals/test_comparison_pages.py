@@ -1,15 +1,20 @@
 import csv
 import io
 import json
+from datetime import timedelta
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import Membership, Role, User
-from evals.models import Comparison, Run, Sample
+from evals.exports import safe_cell
+from evals.models import Comparison, Run, Sample, Score
 from evals.queries import comparison_report
 from evals.queries.comparison_pages import cards, score_table
+from evals.queries.progress import spending
 from evals.services import CandidateSpec
+from providers.models import Call
 from tests.evals.scored import make_scored
 from tests.factories import make_project
 
@@ -307,3 +312,164 @@ def test_a_viewer_reads_and_cannot_steer(login_on, project):
     assert "Pause" not in page(client, comparison).text
     assert steer(client, comparison, "pause")[0] == 403
     assert client.get("/p/default/comparisons/new").status_code == 403
+
+
+# Figures on the way
+
+
+def make_call(comparison, *, run=0, purpose="generate", sample=1, cost=0.01, state="answered", model="m", ended=None):
+    return Call.objects.create(
+        project=comparison.project,
+        provider="p",
+        model=model,
+        purpose=purpose,
+        job=f"run:{comparison.runs.get(position=run).pk}",
+        subject=f"sample:{sample}",
+        state=state,
+        started_at=(ended or timezone.now()) - timedelta(seconds=1),
+        ended_at=None if state == "started" else ended or timezone.now(),
+        cost_usd=cost if state == "answered" else None,
+    )
+
+
+def test_reliability_is_of_the_trials_that_every_item_has_while_a_run_goes_on(client, project):
+    comparison = make_scored(project, [[1.0] * 3, [1.0, 0.0, 1.0]], trials=5, status="running")
+    first = Sample.objects.filter(item__key="k0")
+    keep = first.filter(trial__lte=4) | Sample.objects.exclude(item__key="k0").filter(trial__lte=2)
+    open_ = Sample.objects.exclude(pk__in=keep)
+    Score.objects.filter(sample__in=open_).delete()
+    open_.update(status="pending", finished_at=None)
+    report = comparison_report(comparison)
+    table = score_table(report, report.primary)
+    assert (table.k, [round(row.reliability, 2) for row in table.rows]) == (2, [1.0, 0.67])
+    assert "pass^2" in page(client, comparison).text
+    assert "pass^5" not in page(client, comparison).text
+    assert reliability_title(cards(report, report.primary)) == "Reliability, pass^2"
+
+
+def reliability_title(found):
+    return next(card.title for card in found if card.title.startswith("Reliability"))
+
+
+def test_reliability_of_a_finished_run_is_of_all_its_trials_though_one_failed(client, project):
+    comparison = make_scored(project, [[1.0, 0.0], [1.0, 1.0]], trials=3)
+    broken = Sample.objects.filter(item__key="k0", trial=3, run__position=0)
+    Score.objects.filter(sample__in=broken).delete()
+    broken.update(status="failed", error="x")
+    report = comparison_report(comparison)
+    table = score_table(report, report.primary)
+    assert (table.k, [row.reliability for row in table.rows]) == (3, [0.0, 1.0])
+
+
+def test_what_it_may_come_to_is_from_the_calls_made_not_from_the_few_samples_scored(client, project):
+    comparison = make_scored(project, [[1.0] * 2 + [None] * 38], status="running")
+    open_ = list(Sample.objects.filter(status="pending").values_list("pk", flat=True)[:28])
+    Sample.objects.filter(pk__in=open_).update(status="answered")  # 30 of 40 answered, 2 of them scored
+    for pk in [*open_, 0, 1]:
+        make_call(comparison, sample=pk, cost=0.10)
+    facts = page(client, comparison).context["facts"]
+    assert "$3.00 spent of about $4.00" in facts
+
+
+def test_what_a_judge_will_take_is_in_the_forecast(client, project):
+    comparison = make_scored(project, [[1.0] * 10 + [None] * 10], status="running")
+    Sample.objects.filter(status="pending").update(status="answered")
+    for pk in range(20):
+        make_call(comparison, sample=pk, cost=0.10)
+    for pk in range(10):
+        make_call(comparison, sample=pk, purpose="judge", cost=0.30)
+    assert "$5.00 spent of about $8.00" in page(client, comparison).context["facts"]
+
+
+def test_too_little_to_say_what_it_will_come_to_is_said(client, project):
+    comparison = make_scored(project, [[1.0] + [None] * 39, [None] * 40], status="running")
+    make_call(comparison, cost=0.10)
+    assert "$0.10 spent so far" in page(client, comparison).context["facts"]
+
+
+def test_the_time_left_is_from_the_pace_of_the_calls(client, project):
+    comparison = make_scored(project, [[1.0] + [None] * 119], status="running")
+    now = timezone.now()
+    Run.objects.update(started_at=now - timedelta(seconds=30))
+    answered = list(Sample.objects.filter(status="pending").values_list("pk", flat=True)[:59])
+    Sample.objects.filter(pk__in=answered).update(status="answered")
+    for place, pk in enumerate([0, *answered]):
+        make_call(comparison, sample=pk, ended=now - timedelta(seconds=30 - place / 2))
+    left = comparison_report(comparison).progress.seconds_left
+    assert 20 < left < 45  # 60 calls in 30 s, 60 to go; by scored samples it would be an hour
+
+
+# What failed
+
+
+def test_a_comparison_where_all_failed_says_so_and_why_first(client, project):
+    comparison = make_scored(project, [["failed"] * 3, ["failed"] * 3])
+    text = page(client, comparison).text
+    assert "Every sample failed" in report_text(comparison)
+    assert "The provider answered 503." in report_text(comparison)
+    trouble = page(client, comparison).context["trouble"]
+    assert (trouble.failed, trouble.total, trouble.reasons[0].count) == (6, 6, 6)
+    assert f"?sample={trouble.reasons[0].item_pk}" in text
+    assert text.index("Retry what failed") < text.index('id="scores"')
+    assert "status--ok" not in text.partition('id="scores"')[0].rpartition("verdict__status")[2]
+
+
+def report_text(comparison):
+    return comparison_report(comparison).verdict.text
+
+
+def test_the_most_common_reason_comes_first_and_ids_in_it_do_not_split_it(client, project):
+    comparison = make_scored(project, [["failed"] * 4 + [1.0] * 2])
+    for place, sample in enumerate(Sample.objects.filter(status="failed").order_by("pk")):
+        said = f"Timeout after {20 + place} s, request req_{place}ab" if place else "Refused."
+        Sample.objects.filter(pk=sample.pk).update(error=said)
+    reasons = page(client, comparison).context["trouble"].reasons
+    assert [reason.count for reason in reasons] == [3, 1]
+    assert reasons[0].text.startswith("Timeout after 2")
+
+
+def test_graders_that_broke_on_everything_are_told_up_front_too(client, project):
+    comparison = make_scored(project, [["broken", "broken"]])
+    trouble = page(client, comparison).context["trouble"]
+    assert (trouble.failed, trouble.broken, trouble.reasons[0].text) == (0, 2, "Right: It broke.")
+    assert "Every sample" in report_text(comparison)
+
+
+def test_a_comparison_without_failures_has_no_trouble(client, project):
+    assert page(client, make_scored(project, CLEAR)).context["trouble"] is None
+
+
+def test_after_go_on_a_comparison_that_has_samples_is_not_waiting_to_start(client, project):
+    comparison = make_scored(project, [[1.0, None]], status="queued")
+    text = page(client, comparison).text
+    assert "Waiting to start" not in text
+    assert "Waiting for a worker" in text
+
+
+# Files
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_cell_of_a_file_starts_a_formula(start):
+    assert safe_cell(f"{start}1+1") == f"'{start}1+1"
+
+
+# Money that may have been spent
+
+
+def test_a_call_cut_off_of_a_model_without_an_answer_counts_as_its_dearest_peer(project):
+    comparison = make_scored(project, [[None], [None]], status="running")
+    make_call(comparison, model="cheap", cost=0.02)
+    make_call(comparison, model="cheap", purpose="judge", cost=0.05)
+    make_call(comparison, model="new", run=1, state="unknown")
+    assert spending(comparison.pk).unsure_usd == pytest.approx(0.05)
+    other = make_scored(project, [[None]], status="running")
+    make_call(other, model="new", cost=0.75)
+    assert spending(comparison.pk).unsure_usd == pytest.approx(0.75)
+
+
+def test_a_call_cut_off_that_nothing_prices_is_among_those_without_a_price(project):
+    comparison = make_scored(project, [[None]], status="running")
+    make_call(comparison, state="unknown")
+    spent = spending(comparison.pk)
+    assert (spent.unsure_usd, spent.unsure_calls, spent.unpriced_calls) == (0.0, 1, 1)

@@ -15,7 +15,7 @@ from evals.statistics import (
     pass_curves,
     pass_hat_k,
     percentile,
-    wilson_interval,
+    wilson_of_share,
     wilson_over_items,
     with_holm,
 )
@@ -131,12 +131,12 @@ def test_mean_of_nothing_and_of_one_item_claims_no_interval():
     assert (one.value, one.low, one.items) == (0.4, None, 1)
 
 
-def test_wilson_interval_of_known_counts():
-    low, high = wilson_interval(8, 10)
+def test_wilson_of_share_of_known_counts():
+    low, high = wilson_of_share(0.8, 10)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
-    assert wilson_interval(0, 10)[0] == 0.0
-    assert wilson_interval(10, 10)[1] == 1.0
-    assert wilson_interval(0, 0) is None
+    assert wilson_of_share(0.0, 10)[0] == 0.0
+    assert wilson_of_share(1.0, 10)[1] == 1.0
+    assert wilson_over_items({}) is None
 
 
 def test_a_difference_present_on_every_item_is_clear_and_its_exact_p_is_two_in_two_to_the_n():
@@ -195,7 +195,7 @@ def test_histogram_counts_every_value_and_puts_the_top_of_the_scale_into_the_las
 
 def test_wilson_over_items_is_plain_wilson_with_one_trial_and_wider_where_trials_agree():
     once = {str(n): [n < 8] for n in range(10)}
-    assert wilson_over_items(once) == pytest.approx(wilson_interval(8, 10), abs=0.02)
+    assert wilson_over_items(once) == pytest.approx(wilson_of_share(0.8, 10), abs=0.02)
     alike = {item: trials * 5 for item, trials in once.items()}
     assert wilson_over_items(alike) == pytest.approx(wilson_over_items(once))
     mixed = {str(n): [True, True, True, True, n % 2 == 0] for n in range(10)}
