@@ -10,10 +10,10 @@ from typing import Any
 from django.db.models import CharField, Exists, Lookup, OuterRef, Q
 
 from accounts.models import Project
-from traces.models import Trace, TraceTerm
+from traces.models import Note, Trace, TraceTerm
 from traces.search import Condition, Kind, Query, Value, Words
 
-TERM_KEYS = ("model", "tool", "tag", "session")
+TERM_KEYS = ("model", "tool", "session", "signal")
 TEXT_COLUMNS = {
     "user": "user_id",
     "environment": "environment",
@@ -116,6 +116,11 @@ def condition_filter(condition: Condition, project: Project) -> Q:
         )
     if key.name == "meta.":
         return term_filter("meta." + condition.name, condition.values)
+    if key.name == "tag":  # as sent, or given by people
+        return term_filter("tag", condition.values) | term_filter("person_tag", condition.values)
+    if key.name == "note":
+        said = any_of(condition.values, lambda value: Q(text__icontains=value.text.strip("*")))
+        return Q(Exists(Note.objects.filter(said, trace=OuterRef("pk"))))
     if key.name in TERM_KEYS:
         return term_filter(key.name, condition.values)
     if key.name == "has":
@@ -154,6 +159,10 @@ def term_filter(key: str, values: tuple[Value, ...]) -> Q:
 def presence_filter(field: str) -> Q:
     if field in PRESENT:
         return PRESENT[field]
+    if field == "note":
+        return Q(Exists(Note.objects.filter(trace=OuterRef("pk"))))
+    if field == "tag":
+        return Q(Exists(TraceTerm.objects.filter(trace=OuterRef("pk"), key__in=("tag", "person_tag"))))
     return Q(Exists(TraceTerm.objects.filter(trace=OuterRef("pk"), key=field)))
 
 

@@ -26,6 +26,7 @@ from traces.filters import TEXT_COLUMNS, filtered
 from traces.histogram import NS, Histogram, bucket_step, draw_histogram, sparkline
 from traces.models import Source, Status, Trace, TraceTerm
 from traces.search import Query
+from traces.signals import DETECTORS
 
 PAGE_SIZE = 50
 CAP = 10_000  # traces that figures and facets look at
@@ -261,6 +262,7 @@ class Summary:
 # key, label, how many to show at once
 FACETS = (
     ("status", "Status", 3),
+    ("signal", "Suspected", 8),
     ("agent", "Agent", 6),
     ("task", "Task", 6),
     ("model", "Model", 6),
@@ -270,9 +272,11 @@ FACETS = (
     ("source", "Source", 4),
     ("user", "User", 4),
 )
-TERM_FACETS = ("model", "tool", "tag")
+TERM_FACETS = ("model", "tool", "tag", "signal")
+SAME_FACET = {"person_tag": "tag"}  # what people add stands beside what was sent
 LISTED = 40  # values of a facet behind "more"
 WORDS = {
+    "signal": {one.name: one.label for one in DETECTORS.values()},
     "status": {"ok": "Completed", "error": "Error", "unset": "Not reported"},
     "source": {
         "ingest": "Sent by an SDK",
@@ -342,12 +346,15 @@ def term_counts(matching: QuerySet[Trace], keys: list[str], *, is_partial: bool)
     if not keys:
         return {}
     chosen = matching.order_by("-sort_ns", "-id").values("pk")[:CAP] if is_partial else matching.order_by().values("pk")
+    wanted = [*keys, *(one for one, other in SAME_FACET.items() if other in keys)]
     found = (
-        TraceTerm.objects.filter(key__in=keys, trace__in=chosen).values_list("key", "value").annotate(n=Count("trace"))
+        TraceTerm.objects.filter(key__in=wanted, trace__in=chosen)
+        .values_list("key", "value")
+        .annotate(n=Count("trace"))
     )
     counts: dict[str, Counter[str]] = {key: Counter() for key in keys}
     for key, value, count in found:
-        counts[key][value] = count
+        counts[SAME_FACET.get(key, key)][value] += count
     return counts
 
 

@@ -164,7 +164,7 @@ STATUSES = ("ok", "error", "unset")
 SOURCES = ("ingest", "import", "eval", "proxy")
 FIELDS = (
     "agent", "cost", "end", "environment", "error", "input", "model", "output", "prompt", "release", "root", "session",
-    "tag", "task", "times", "tokens", "tool", "user", "version", "workflow",
+    "note", "signal", "tag", "task", "times", "tokens", "tool", "user", "version", "workflow",
 )  # fmt: skip
 KEYS: dict[str, Key] = {}
 ALIASES: dict[str, str] = {}
@@ -187,6 +187,8 @@ for known in (
     Key("environment", Kind.TEXT, "Environment", aliases=("env",), sample="production"),
     Key("tag", Kind.TEXT, "Tag", aliases=("tags",)),
     Key("task", Kind.TEXT, "Task"),
+    Key("signal", Kind.TEXT, "Suspected silent failure", aliases=("suspicion", "signals"), sample="repeated_call"),
+    Key("note", Kind.TEXT, "What people wrote of a run", aliases=("notes",), sample="*wrong order*"),
     Key("source", Kind.CHOICE, "How it came in", choices=SOURCES, sample="import"),
     Key("duration", Kind.DURATION, "Time from start to end", aliases=("latency",), sample=">5s"),
     Key("tokens", Kind.COUNT, "Tokens in all", sample=">1k"),
