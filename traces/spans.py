@@ -52,6 +52,7 @@ class SpanRecord:
     release: str = ""
     version: str = ""
     workflow_name: str = ""
+    is_root: bool = False  # its sender says so, though it names a parent (a span of a system that does not send here)
     trace_name: str = ""  # what its sender calls the whole trace, where that is not the name of the root
     prompt: dict[str, Any] | None = None  # {"name", "version", "template", "variables"}
     tags: list[str] = field(default_factory=list)

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from traces.conventions.common import read_words
+from traces.conventions.common import KINDS, first_text, read_words
 from traces.conventions.messages import read_chat_messages
 from traces.conventions.moved import restore_moved
-from traces.conventions.raw import RawSpan, parse_json, read_count, read_text
+from traces.conventions.raw import RawSpan, parse_json, read_text
+from traces.conventions.usage import fill_usage, read_usage
 from traces.spans import SpanRecord
 
 NAME = "catalyst"
@@ -16,10 +17,11 @@ NAMES = frozenset(
         "tool_call.id", "tool.error_type", "tool.result.missing", "tool.args_hash", "tool.args_bytes", "tool.result_bytes",
         "llm.usage", "llm.streaming", "llm.tool_choice", "llm.functions", "llm.response_format", "tags", "metadata",
         "gen_ai.system", "cursor.run_id", "elevenlabs.conversation_id", "elevenlabs.user_id", "elevenlabs.agent_id",
-        "inference.observation.kind",
+        "inference.observation.kind", "langchain.run_type", "braintrust.span_type",
     )
 )  # fmt: skip
 PREFIXES = ("inference.",)
+MARKS = frozenset(("agent.outcome", "inference.observation.kind", "langchain.run_type", "braintrust.span_type"))
 SCOPES = ("catalyst_tracing", "@inference/tracing")
 AGENT_FACTS = {
     "agent.outcome": "agent_outcome",
@@ -27,20 +29,17 @@ AGENT_FACTS = {
     "agent.finalized": "agent_finalized",
     "agent.role": "agent_role",
 }
+KIND_NAMES = ("inference.observation.kind", "langchain.run_type", "braintrust.span_type")
 ITEM_TYPES = {"message", "function_call", "function_call_output", "reasoning"}
 
 
-def matches(raw: RawSpan) -> bool:
-    """Say whether a span comes from Catalyst's packages or carries its agent's outcome."""
-    scope = (raw.origin.get("scope") or {}).get("name") or ""
-    return (
-        scope.startswith(SCOPES) or "agent.outcome" in raw.attributes or "inference.observation.kind" in raw.attributes
-    )
-
-
 def fill(raw: RawSpan, record: SpanRecord) -> None:
-    """Add what OpenInference does not know. Runs after it."""
+    """Add what OpenInference does not know. Runs after it. The kind: its own, else what GenAI's operation says, else a framework's."""
     attributes = raw.attributes
+    if record.kind == "unknown":
+        names = ("inference.observation.kind",) if "gen_ai.operation.name" in attributes else KIND_NAMES
+        kind = first_text(attributes, names).lower()
+        record.kind = kind if kind in KINDS else "unknown"
     if not record.tags:
         record.tags = read_words(attributes.get("tags"))
     if record.kind == "agent":
@@ -48,10 +47,10 @@ def fill(raw: RawSpan, record: SpanRecord) -> None:
             if name in attributes and key not in record.metadata:
                 record.metadata[key] = attributes[name]
     if record.kind == "tool" and record.tool is not None:
-        record.error_type = read_text(attributes.get("tool.error_type"))
+        record.error_type = read_text(attributes.get("tool.error_type")) or record.error_type
     if record.kind == "llm":
         unfold_responses(record)
-        fill_usage(record, attributes)
+        fill_usage(record.usage, read_usage(parse_json(attributes.get("llm.usage"))))
     if not record.session_id:
         record.session_id = read_text(attributes.get("cursor.run_id")) or read_text(
             attributes.get("elevenlabs.conversation_id")
@@ -89,23 +88,3 @@ def is_items(found: Any) -> bool:
         and bool(found)
         and all(isinstance(item, dict) and ("role" in item or item.get("type") in ITEM_TYPES) for item in found)
     )
-
-
-def fill_usage(record: SpanRecord, attributes: dict[str, Any]) -> None:
-    """Read raw usage where no counts were sent. Anthropic's input leaves cached tokens out: they are added."""
-    usage, sent = record.usage, parse_json(attributes.get("llm.usage"))
-    if usage.input_tokens is not None or usage.output_tokens is not None or not isinstance(sent, dict):
-        return
-    usage.input_tokens = read_count(sent.get("prompt_tokens", sent.get("input_tokens")))
-    usage.output_tokens = read_count(sent.get("completion_tokens", sent.get("output_tokens")))
-    inside = sent.get("prompt_tokens_details") or sent.get("input_tokens_details") or {}
-    reasoning = sent.get("completion_tokens_details") or sent.get("output_tokens_details") or {}
-    cached, written = (
-        read_count(sent.get("cache_read_input_tokens")),
-        read_count(sent.get("cache_creation_input_tokens")),
-    )
-    if usage.input_tokens is not None and (cached is not None or written is not None):
-        usage.input_tokens += (cached or 0) + (written or 0)
-    usage.cached_input_tokens = cached if cached is not None else read_count(inside.get("cached_tokens"))
-    usage.cache_write_tokens = written
-    usage.reasoning_tokens = read_count(reasoning.get("reasoning_tokens"))

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from traces.conventions.raw import RawSpan, parse_json, read_text
+from traces.conventions.moved import move_value
+from traces.conventions.raw import RawSpan, parse_json, parse_value, read_text
 from traces.spans import SpanRecord
 
 # Field precedence, first present and non-empty; "metadata.x" looks into the span's `metadata` object.
@@ -26,13 +27,15 @@ USER = (
     "ai.telemetry.metadata.userId",
     "ai.settings.context.userId",
 )
-MODEL = (
+# Who answered goes before what a convention found elsewhere (`mlflow.llm.model` is JSON), and that before who was asked.
+ANSWERED = (
     "gen_ai.response.model",
     "ai.response.model",
     "langfuse.observation.model.name",
     "llm.response.model_name",
     "llm.model_name",
-    "mlflow.llm.model",
+)
+REQUESTED = (
     "gen_ai.request.model",
     "llm.request.model_name",
     "ai.model.id",
@@ -43,11 +46,12 @@ AGENT_NAME = ("gen_ai.agent.name", "agent.name", "inference.agent_name", "ai.tel
 AGENT_ID = ("gen_ai.agent.id", "agent.id", "inference.agent_id")
 WORKFLOW = ("gen_ai.workflow.name", "agent.workflow.name", "traceloop.workflow.name")
 TASK = ("markbook.task", "task.id")
-ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
+ENVIRONMENT = ("deployment.environment.name", "deployment.environment", "langfuse.environment")
 NAMES = frozenset(
-    SESSION + USER + MODEL + AGENT_NAME + AGENT_ID + WORKFLOW + TASK + ENVIRONMENT
-    + ("error.type", "error.message", "gen_ai.agent.version", "markbook.sent_end_ns")
+    SESSION + USER + ANSWERED + REQUESTED + AGENT_NAME + AGENT_ID + WORKFLOW + TASK + ENVIRONMENT
+    + ("error.type", "error.message", "gen_ai.agent.version", "markbook.sent_end_ns", "markbook.placeholder_span_id")
 )  # fmt: skip
+STACK = "Traceback (most recent call last)"
 KINDS = frozenset(
     (
         "agent",
@@ -78,7 +82,7 @@ def fill_shared(raw: RawSpan, record: SpanRecord) -> None:
     """Fill what has one precedence across conventions: model, agent, session, user, task, environment, version."""
     attributes = raw.attributes
     resource = raw.origin.get("resource") or {}
-    record.model = first_text(attributes, MODEL) or record.model
+    record.model = first_text(attributes, ANSWERED) or record.model or first_text(attributes, REQUESTED)
     record.agent_name = first_text(attributes, AGENT_NAME) or record.agent_name
     record.agent_id = first_text(attributes, AGENT_ID) or record.agent_id
     record.session_id = first_text(attributes, SESSION) or record.session_id
@@ -100,8 +104,9 @@ def fill_shared(raw: RawSpan, record: SpanRecord) -> None:
 def fill_error(raw: RawSpan, record: SpanRecord) -> None:
     """Set status, type and text of an error.
 
-    A span failed by its status, by an `exception` event (unless its status is ok and the exception did not escape), or by
-    `error.type`. The text is the exception's, else the status message, else `error.message`, else the type.
+    A span failed by its status, by an `exception` event (unless its status is ok and the exception did not escape), by
+    `error.type`, or by Langfuse's level. The text is the exception's, else the status message, else Langfuse's, else `error.message`,
+    else the type. A stack that follows the text of a status (LangGraph) stays in the status message.
     """
     attributes = raw.attributes
     exceptions = [event["attributes"] for event in raw.events if event["name"] == "exception"] if raw.events else []
@@ -109,7 +114,12 @@ def fill_error(raw: RawSpan, record: SpanRecord) -> None:
     handled = raw.status_code == 1 and all(
         read_text(found.get("exception.escaped")).lower() == "false" for found in exceptions
     )
-    failed = raw.status_code == 2 or bool(error_type) or (bool(exceptions) and not handled)
+    failed = (
+        raw.status_code == 2
+        or bool(error_type)
+        or (bool(exceptions) and not handled)
+        or attributes.get("langfuse.observation.level") == "ERROR"
+    )
     record.status = "error" if failed else ("ok" if raw.status_code == 1 else "unset")
     record.status_message = raw.status_message
     if not failed:
@@ -119,11 +129,59 @@ def fill_error(raw: RawSpan, record: SpanRecord) -> None:
     record.error_type = next(filter(None, types), "") or error_type or record.error_type
     record.error_message = (
         next(filter(None, texts), "")
+        or raw.status_message.partition(STACK)[0].strip()
         or raw.status_message
+        or read_text(attributes.get("langfuse.observation.status_message"))
         or read_text(attributes.get("error.message"))
         or record.error_type
     )
     record.status_message = record.status_message or record.error_message
+
+
+# Tool calls ------------------------------------------------------------------------------------------------------
+
+
+def call_tool(
+    record: SpanRecord, *, name: str, arguments: Any, result: Any, places: tuple[str, str], call_id: str = ""
+) -> None:
+    """Make a span's tool call of arguments and result as sent under two names, unwrapped where a framework wrapped them."""
+    if record.tool is not None:
+        return
+    given, answered = unwrap_arguments(parse_value(arguments)), parse_value(result)
+    answer = unwrap_result(answered)
+    if answer is not answered and isinstance(answered, dict):
+        inner = answered.get("data") or answered.get("kwargs") or answered
+        call_id = call_id or (read_text(inner.get("tool_call_id")) if isinstance(inner, dict) else "")
+    record.tool = {"name": name, "call_id": call_id or None, "arguments": given, "result": answer}
+    for place, field, sent in ((places[0], "arguments", arguments), (places[1], "result", result)):
+        if sent is not None:
+            move_value(record, place, f"tool.{field}", sent, record.tool[field])
+
+
+def unwrap_arguments(found: Any) -> Any:
+    """Return the arguments alone: named ones where all are, out of `{"args", "kwargs"}` (Python's decorators) or a callback's `inputs`."""
+    if not isinstance(found, dict) or not isinstance(named := found.get("kwargs"), dict):
+        return found
+    if set(found) <= {"args", "kwargs", "sanitize_inputs_outputs"}:  # the last: smolagents
+        args = found.get("args")
+        if not args:
+            return named
+        return (args[0] if len(args) == 1 else args) if isinstance(args, list) and not named else found
+    return found["inputs"] if isinstance(found.get("inputs"), dict) and found["inputs"] else found
+
+
+def unwrap_result(found: Any) -> Any:
+    """Return a tool's result alone, out of LangChain's message around it."""
+    if not isinstance(found, dict):
+        return found
+    if set(found) == {"output", "kwargs"}:
+        return unwrap_result(parse_value(found["output"]))
+    for inner in (found.get("data"), found.get("kwargs") if "lc" in found else None):
+        if isinstance(inner, dict) and "content" in inner:
+            return parse_value(inner["content"])
+    if "content" in found and found.get("type") == "tool" and "tool_call_id" in found:
+        return parse_value(found["content"])
+    return found
 
 
 def fold_exceptions(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

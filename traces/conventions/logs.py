@@ -18,9 +18,11 @@ ROLE_BY_EVENT = {
 }
 CHOICE = "gen_ai.choice"
 SENT_NAMES = {
-    "input_messages": ("gen_ai.input.messages", "gen_ai.system_instructions", "llm.input_messages"),
-    "output_messages": ("gen_ai.output.messages", "llm.output_messages"),
+    "input_messages": ("gen_ai.input.messages", "gen_ai.system_instructions", "llm.input_messages", "gen_ai.prompt"),
+    "output_messages": ("gen_ai.output.messages", "llm.output_messages", "gen_ai.completion"),
 }
+FROM_LOGS = ("otel_genai", "genai_legacy")  # spans of these get messages from log records
+MESSAGE_EVENTS = (*ROLE_BY_EVENT, CHOICE, "gen_ai.content.prompt", "gen_ai.content.completion")
 
 
 def apply_logs(record: SpanRecord, logs: list[LogItem]) -> SpanRecord:
@@ -57,7 +59,9 @@ def is_free(record: SpanRecord, field: str) -> bool:
     names = SENT_NAMES[field]
     if any(name in record.moved or name in record.attributes for name in names):
         return False
-    return not getattr(record, field) or record.convention == "otel_genai"
+    if not getattr(record, field):
+        return True
+    return record.convention in FROM_LOGS and not any(event["name"] in MESSAGE_EVENTS for event in record.events)
 
 
 def read_inputs(logs: list[LogItem]) -> list[Message]:

@@ -98,6 +98,8 @@ def read_chat_message(item: dict[str, Any]) -> list[Message]:
         item = item["message"]
     if isinstance(item.get("parts"), list) and "content" not in item:
         return read_part_message(item)
+    if "lc" in item and isinstance(item.get("kwargs"), dict):
+        item = unwrap_constructor(item)
     kind = item.get("type")
     if kind == "function_call" and "name" in item:
         call = make_call(item.get("call_id") or item.get("id"), item.get("name"), item.get("arguments"))
@@ -119,6 +121,17 @@ def read_chat_message(item: dict[str, Any]) -> list[Message]:
     return read_role_message(item)
 
 
+def unwrap_constructor(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the message that LangChain's `dumps` wrote as a call of its class: `{"lc": 1, "id": [..., "AIMessage"], "kwargs"}`."""
+    path, fields = item.get("id"), item["kwargs"]
+    name = path[-1] if isinstance(path, list) and path and isinstance(path[-1], str) else ""
+    role = fields.get("role") or fields.get("type") or name.removesuffix("Chunk").removesuffix("Message")
+    more = fields.get("additional_kwargs")
+    calls = fields.get("tool_calls") or (more.get("tool_calls") if isinstance(more, dict) else None)
+    found = {key: fields[key] for key in ("content", "name", "tool_call_id") if key in fields}
+    return {**found, "role": role, "tool_calls": calls}
+
+
 def read_response_items(items: Any, speaker: str) -> list[Message]:
     """Return the messages of one side of a Responses call: a text, or items. `speaker`: who says what names nobody.
 
@@ -135,6 +148,82 @@ def read_response_items(items: Any, speaker: str) -> list[Message]:
             found = [make_message("assistant", [item])]
         messages.extend(found)
     return messages
+
+
+def read_request(document: Any) -> list[Message]:
+    """Return the messages of a request to a model, as its API or its framework writes it: an object, a list, or a prompt."""
+    if not isinstance(document, dict):
+        return read_chat_messages(document)
+    if isinstance(document.get("messages"), list):
+        system = document.get("system")  # Anthropic's, Vercel's
+        head = read_chat_messages([{"role": "system", "content": system}]) if system else []
+        return head + read_chat_messages(document["messages"])
+    head = []
+    for name in ("instructions", "system", "system_instruction"):
+        if isinstance(document.get(name), str) and document[name]:
+            head = [make_message("system", document[name])]
+            break
+    for name in ("input", "contents", "prompt", "prompts"):
+        given = document.get(name)
+        if isinstance(given, str) and given:
+            return [*head, make_message("user", given)]
+        if isinstance(given, list) and given:
+            return head + read_chat_messages(given)
+    return []
+
+
+def read_answer(document: Any) -> list[Message]:
+    """Return the messages of a model's answer: chat, completions, Responses, Anthropic, Gemini, LangChain, or text."""
+    if isinstance(document, str):
+        return [make_message("assistant", document)] if document else []
+    if isinstance(document, list):
+        named = [{"role": "assistant", **item} if is_bare_answer(item) else item for item in document]
+        return read_chat_messages(named)
+    if not isinstance(document, dict):
+        return []
+    if len(document) == 1 and "output" in document and not isinstance(document["output"], list):
+        return read_answer(document["output"])
+    if isinstance(document.get("choices"), list):
+        return [message for item in document["choices"] if isinstance(item, dict) for message in read_choice(item)]
+    if isinstance(document.get("generations"), list):
+        return read_generations(document["generations"])
+    if isinstance(document.get("candidates"), list):
+        contents = [item.get("content") for item in document["candidates"] if isinstance(item, dict)]
+        return read_chat_messages([item for item in contents if isinstance(item, dict)])
+    for name in ("output", "messages"):
+        if isinstance(document.get(name), list):
+            return read_answer(document[name])
+    if isinstance(document.get("message"), dict):
+        return read_answer(document["message"])
+    if is_bare_answer(document):
+        return read_chat_messages([{"role": "assistant", **document}])
+    return read_chat_messages([document]) if "lc" in document else []
+
+
+def is_bare_answer(item: Any) -> bool:
+    """Say whether an object is a message by what it holds, whoever said it."""
+    return isinstance(item, dict) and "type" not in item and ("content" in item or "tool_calls" in item)
+
+
+def read_choice(item: dict[str, Any]) -> list[Message]:
+    """Return the message of one choice; completions give a text."""
+    if isinstance(item.get("message"), dict):
+        return read_chat_messages([{"role": "assistant", **item["message"]}])
+    text = item.get("text")
+    return [make_message("assistant", text)] if isinstance(text, str) else []
+
+
+def read_generations(generations: list[Any]) -> list[Message]:
+    """Return the messages of LangChain's `generations`: a list, or a list of lists."""
+    found: list[Message] = []
+    for outer in generations:
+        for item in outer if isinstance(outer, list) else [outer]:
+            if not isinstance(item, dict):
+                continue
+            message, text = item.get("message"), item.get("text")
+            read = read_chat_messages([message]) if isinstance(message, dict) else []
+            found.extend(read or ([make_message("assistant", text)] if isinstance(text, str) else []))
+    return found
 
 
 def read_role_message(item: dict[str, Any]) -> list[Message]:
@@ -180,12 +269,26 @@ def read_blocks(content: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]
         kind = block.get("type")
         if kind == "tool_use":
             calls.append(make_call(block.get("id"), block.get("name"), block.get("input")))
+        elif kind == "tool-call":  # Vercel's
+            calls.append(
+                make_call(block.get("toolCallId"), block.get("toolName"), block.get("input", block.get("args")))
+            )
+        elif kind == "tool-result":
+            inner = unwrap_output(block.get("output", block.get("result")))
+            results.append(make_message("tool", inner, tool_call_id=block.get("toolCallId")))
         elif kind == "tool_result":
             inner = fold_parts(read_blocks(block.get("content"))[0])
             results.append(make_message("tool", inner, tool_call_id=block.get("tool_use_id")))
         else:
             parts.append(read_block(block))
     return parts, calls, results
+
+
+def unwrap_output(output: Any) -> Any:
+    """Return what a tool gave back as text; Vercel says its kind beside it: `{"type": "json", "value"}`."""
+    if isinstance(output, dict) and isinstance(output.get("type"), str) and "value" in output:
+        output = output["value"]
+    return None if output is None else as_text(output)
 
 
 def read_block(block: dict[str, Any]) -> dict[str, Any]:
@@ -251,11 +354,29 @@ def read_part_message(item: dict[str, Any]) -> list[Message]:
             )
         elif kind == "text":
             parts.append({"type": "text", "content": as_text(part.get("content") or "")})
+        elif kind is None:
+            read_bare_part(part, parts, calls, results)
         else:
             parts.append(part)
     if not parts and not calls and results:
         return results
     return [*results, make_message(role, fold_parts(parts), tool_calls=calls, name=item.get("name"))]
+
+
+def read_bare_part(
+    part: dict[str, Any], parts: list[dict[str, Any]], calls: list[dict[str, Any]], results: list[Message]
+) -> None:
+    """Add a part without a type, as Gemini writes them: named by its one key."""
+    call, answer = part.get("function_call"), part.get("function_response")
+    if isinstance(part.get("text"), str) and len(part) == 1:
+        parts.append({"type": "text", "content": part["text"]})
+    elif isinstance(call, dict):
+        calls.append(make_call(call.get("id"), call.get("name"), call.get("args")))
+    elif isinstance(answer, dict):
+        text = as_text(answer.get("response"))
+        results.append(make_message("tool", text, tool_call_id=answer.get("id"), name=answer.get("name")))
+    else:
+        parts.append(part)
 
 
 def read_instructions(value: Any) -> list[Message]:

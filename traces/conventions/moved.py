@@ -11,11 +11,14 @@ how to rebuild it. Whatever a rebuild would not give back equal stays in `attrib
     gen_ai.input.messages, …                  {"form": "parts", "side", "style"?, "sizes"?, "each", "extra"?, "literal"?, …}
     input.value of an LLM request             {"form": "request", "style", "document", "keys": {key: how}}
     a bare chat list of input messages        {"form": "request", "only": key, …}
+    gen_ai.prompt, gen_ai.completion          {"form": "flat", "dialect": "genai", "side", …}: OpenLLMetry's flattened messages
+    any other that repeats them               {"form": "document", "document", "style"?}: see `documents.py`
     any other                                 {"form": "field", "field", "style"?}
 """
 
 from typing import Any
 
+from traces.conventions.documents import write_document
 from traces.conventions.raw import json_style, parse_json, write_json
 from traces.spans import Message, SpanRecord
 
@@ -56,6 +59,8 @@ def rebuild_moved(record: SpanRecord, name: str) -> dict[str, Any]:
     if form == "request":
         document = write_request(record, recipe)
         return {name: write_styled(document[recipe["only"]] if "only" in recipe else document, recipe)}
+    if form == "document":
+        return {name: write_document(record, recipe)}
     return {name: write_styled(read_field(record, recipe["field"]), recipe)}
 
 
@@ -87,16 +92,31 @@ def move_value(record: SpanRecord, name: str, field: str, sent: Any, value: Any)
     record.attributes.pop(name, None)
 
 
-# OpenInference: flattened messages and tools -----------------------------------------------------------------------
+# Flattened messages and tools ----------------------------------------------------------------------------------------
+
+# What stands between the parts of a flattened name, OpenInference's way and OpenLLMetry's.
+DIALECTS = {
+    "openinference": ("message.", "tool_call.", "function.name", "function.arguments"),
+    "genai": ("", "", "name", "arguments"),
+}
 
 
-def move_flat_messages(record: SpanRecord, prefix: str, side: str, sent: dict[str, Any], contents: list[int]) -> None:
+def move_flat_messages(
+    record: SpanRecord,
+    prefix: str,
+    side: str,
+    sent: dict[str, Any],
+    contents: list[int] | None = None,
+    dialect: str = "openinference",
+) -> None:
     """Take flattened messages out of the record; names that would not come back equal stay."""
     messages: list[Message] = getattr(record, SIDES[side])
     if not messages:
         return
     recipe: dict[str, Any] = {"form": "flat", "side": side}
-    style = call_style(messages, sent, prefix)
+    if dialect != "openinference":
+        recipe["dialect"] = dialect
+    style = call_style(messages, sent, prefix, dialect)
     if style != "spaced":
         recipe["arguments"] = style
     if contents:
@@ -116,22 +136,24 @@ def move_flat_messages(record: SpanRecord, prefix: str, side: str, sent: dict[st
     record.moved[prefix] = recipe
 
 
-def call_style(messages: list[Message], sent: dict[str, Any], prefix: str) -> str:
+def call_style(messages: list[Message], sent: dict[str, Any], prefix: str, dialect: str) -> str:
     """Return how the arguments of the first tool call were written as JSON; the rest is taken to be alike."""
+    of_message, of_call, _, arguments = DIALECTS[dialect]
     for index, message in enumerate(messages):
         for place, call in enumerate(message.get("tool_calls", ())):
             if isinstance(call["arguments"], dict) and call["arguments"]:
-                text = sent.get(f"{prefix}.{index}.message.tool_calls.{place}.tool_call.function.arguments")
+                text = sent.get(f"{prefix}.{index}.{of_message}tool_calls.{place}.{of_call}{arguments}")
                 return (json_style(text, call["arguments"]) if isinstance(text, str) else None) or "spaced"
     return "spaced"
 
 
 def write_flat(prefix: str, messages: list[Message], recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return messages as OpenInference's flattened attributes."""
+    """Return messages as flattened attributes."""
     style, contents = recipe.get("arguments", "spaced"), recipe.get("contents", ())
+    of_message, of_call, of_name, of_arguments = DIALECTS[recipe.get("dialect", "openinference")]
     flat: dict[str, Any] = {}
     for index, message in enumerate(messages):
-        head = f"{prefix}.{index}.message."
+        head = f"{prefix}.{index}.{of_message}"
         flat[head + "role"] = message["role"]
         content = message["content"]
         if isinstance(content, list) or index in contents:
@@ -140,14 +162,12 @@ def write_flat(prefix: str, messages: list[Message], recipe: dict[str, Any]) -> 
             flat[head + "content"] = content
         if "tool_calls" in message:
             for place, call in enumerate(message["tool_calls"]):
-                stem = f"{head}tool_calls.{place}.tool_call."
+                stem = f"{head}tool_calls.{place}.{of_call}"
                 arguments = call["arguments"]
                 if "id" in call:
                     flat[stem + "id"] = call["id"]
-                flat[stem + "function.name"] = call["name"]
-                flat[stem + "function.arguments"] = (
-                    arguments if isinstance(arguments, str) else write_json(arguments, style)
-                )
+                flat[stem + of_name] = call["name"]
+                flat[stem + of_arguments] = arguments if isinstance(arguments, str) else write_json(arguments, style)
         if "tool_call_id" in message:
             flat[head + "tool_call_id"] = message["tool_call_id"]
         if "name" in message:

@@ -2,8 +2,16 @@
 
 from typing import Any
 
-from traces.conventions.common import KINDS, read_object, read_words
-from traces.conventions.messages import make_call, make_message, read_chat_messages, read_image, read_role
+from traces.conventions.common import KINDS, call_tool, read_object, read_words
+from traces.conventions.messages import (
+    make_call,
+    make_message,
+    read_answer,
+    read_chat_messages,
+    read_image,
+    read_request,
+    read_role,
+)
 from traces.conventions.moved import move_flat_messages, move_flat_tools, move_request, move_value
 from traces.conventions.raw import REDACTED, RawSpan, parse_json, parse_value, read_amount, read_count, read_text
 from traces.spans import Message, SpanRecord
@@ -19,15 +27,12 @@ NAMES = frozenset(
         "embedding.invocation_parameters", "exception.escaped",
     )
 )  # fmt: skip
+MARKS = frozenset(("openinference.span.kind",))
+SCOPES: tuple[str, ...] = ()
 PREFIXES = (
     "llm.input_messages.", "llm.output_messages.", "llm.tools.", "llm.token_count.", "llm.cost.", "llm.prompt_template.",
     "graph.node.", "retrieval.documents.", "reranker.", "embedding.embeddings.", "annotations.", "evaluations.",
 )  # fmt: skip
-
-
-def matches(raw: RawSpan) -> bool:
-    """Say whether a span speaks this convention."""
-    return "openinference.span.kind" in raw.attributes
 
 
 def fill(raw: RawSpan, record: SpanRecord) -> None:
@@ -241,25 +246,17 @@ def fill_tool(record: SpanRecord, attributes: dict[str, Any]) -> None:
     """Read a tool call: arguments from `input.value`, result from `output.value`, unwrapped where a framework wrapped them."""
     if record.tool is not None:
         return
-    call_id = read_text(attributes.get("tool_call.id")) or read_text(attributes.get("tool.id"))
-    sent_input, sent_output = attributes.get("input.value"), attributes.get("output.value")
-    arguments, result = parse_value(sent_input), parse_value(sent_output)
-    if isinstance(arguments, dict) and isinstance(arguments.get("kwargs"), dict) and not arguments.get("args"):
-        is_wrapper = set(arguments) <= {"args", "kwargs", "sanitize_inputs_outputs"}
-        arguments = arguments["kwargs"] if is_wrapper else arguments  # smolagents
-    if isinstance(result, dict):  # LangChain: a serialised ToolMessage
-        inner = result["data"] if isinstance(result.get("data"), dict) else result
-        if "content" in inner and (inner is not result or (result.get("type") == "tool" and "tool_call_id" in result)):
-            call_id = call_id or read_text(inner.get("tool_call_id"))
-            result = parse_value(inner["content"])
-    name = read_text(attributes.get("tool.name")) or record.name
-    record.tool = {"name": name, "call_id": call_id or None, "arguments": arguments, "result": result}
+    arguments, result = attributes.get("input.value"), attributes.get("output.value")
+    call_tool(
+        record,
+        name=read_text(attributes.get("tool.name")) or record.name,
+        call_id=read_text(attributes.get("tool_call.id")) or read_text(attributes.get("tool.id")),
+        arguments=arguments,
+        result=result,
+        places=("input.value", "output.value"),
+    )
     if arguments == REDACTED and result in (None, REDACTED):
         record.content_recorded = False
-    if isinstance(sent_input, str):
-        move_value(record, "input.value", "tool.arguments", sent_input, arguments)
-    if isinstance(sent_output, str):
-        move_value(record, "output.value", "tool.result", sent_output, result)
 
 
 def fill_values(record: SpanRecord, attributes: dict[str, Any], groups: dict[str, dict[str, Any]]) -> None:
@@ -271,14 +268,14 @@ def fill_values(record: SpanRecord, attributes: dict[str, Any], groups: dict[str
         document = parse_json(sent_input)
         if isinstance(document, dict):
             if not record.input_messages:
-                record.input_messages = read_request_messages(document)
+                record.input_messages = read_request(document)
             tools = document.get("tools")
             if record.available_tools is None and isinstance(tools, list) and tools:
                 record.available_tools = tools
             record.model = record.model or read_text(document.get("model"))
             move_request(record, "input.value", sent_input, document)
         if not record.output_messages:
-            record.output_messages = read_response_messages(parse_json(sent_output))
+            record.output_messages = read_answer(parse_json(sent_output))
         if not record.input_messages and not record.output_messages:
             record.content_recorded = sent_input not in (None, REDACTED) or sent_output not in (None, REDACTED)
     elif sent_input == REDACTED and sent_output in (None, REDACTED):
@@ -298,34 +295,6 @@ def fill_values(record: SpanRecord, attributes: dict[str, Any], groups: dict[str
             if name.startswith("reranker.output_documents.")
         }
         record.output = read_documents(documents) or None
-
-
-def read_request_messages(document: dict[str, Any]) -> list[Message]:
-    """Return the messages of a chat or Responses request."""
-    if isinstance(document.get("messages"), list):
-        system = document.get("system")  # Anthropic's
-        head = read_chat_messages([{"role": "system", "content": system}]) if system else []
-        return head + read_chat_messages(document["messages"])
-    given = document.get("input")
-    instructions = document.get("instructions")
-    head = [make_message("system", instructions)] if isinstance(instructions, str) and instructions else []
-    if isinstance(given, str):
-        return [*head, make_message("user", given)]
-    return head + read_chat_messages(given) if isinstance(given, list) else []
-
-
-def read_response_messages(document: Any) -> list[Message]:
-    """Return the messages of a chat, Responses or Anthropic answer."""
-    if not isinstance(document, dict):
-        return []
-    if isinstance(document.get("choices"), list):
-        choices = [item.get("message") for item in document["choices"] if isinstance(item, dict)]
-        return read_chat_messages([item for item in choices if isinstance(item, dict)])
-    if isinstance(document.get("output"), list):
-        return read_chat_messages(document["output"])
-    if document.get("role") == "assistant" and "content" in document:
-        return read_chat_messages([document])
-    return []
 
 
 def read_special_input(attributes: dict[str, Any], groups: dict[str, dict[str, Any]]) -> Any:

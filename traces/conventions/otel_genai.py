@@ -4,7 +4,8 @@ from typing import Any
 
 from traces.conventions.messages import read_instructions, read_part_messages
 from traces.conventions.moved import move_part_list, move_value
-from traces.conventions.raw import RawSpan, parse_json, parse_value, read_count, read_text
+from traces.conventions.raw import RawSpan, parse_json, parse_value, read_text
+from traces.conventions.usage import first_count
 from traces.spans import SpanRecord
 
 NAME = "otel_genai"
@@ -24,13 +25,16 @@ KIND_BY_OPERATION = {
     "search_memory": "retriever",
 }
 CALL_KINDS = ("llm", "embedding", "reranker")  # gen_ai.system is a provider on these only; elsewhere it is a free label
-MARKS = (
-    "gen_ai.operation.name",
-    "gen_ai.request.model",
-    "gen_ai.input.messages",
-    "gen_ai.tool.name",
-    "gen_ai.provider.name",
+MARKS = frozenset(
+    (
+        "gen_ai.operation.name",
+        "gen_ai.request.model",
+        "gen_ai.input.messages",
+        "gen_ai.tool.name",
+        "gen_ai.provider.name",
+    )
 )
+SCOPES: tuple[str, ...] = ()
 NAMES = frozenset(
     (
         "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model", "gen_ai.response.model",
@@ -40,7 +44,7 @@ NAMES = frozenset(
         "gen_ai.response.finish_reasons", "gen_ai.response.time_to_first_chunk", "gen_ai.conversation.id", "gen_ai.agent.id",
         "gen_ai.agent.name", "gen_ai.agent.description", "gen_ai.agent.version", "gen_ai.workflow.name", "gen_ai.prompt.name",
         "gen_ai.prompt.version", "gen_ai.prompt.variables", "gen_ai.retrieval.query.text", "gen_ai.retrieval.documents",
-        "gen_ai.data_source.id", "error.type", "server.address", "server.port", "gen_ai.token.type",
+        "gen_ai.data_source.id", "error.type", "server.address", "server.port", "gen_ai.token.type", "gen_ai.is_streaming",
     )
 )  # fmt: skip
 PREFIXES = (
@@ -49,15 +53,10 @@ PREFIXES = (
     "gen_ai.evaluation.",
     "gen_ai.embeddings.",
     "openai.",
+    "gen_ai.openai.",
     "azure.ai.",
     "aws.bedrock.",
 )
-
-
-def matches(raw: RawSpan) -> bool:
-    """Say whether a span carries anything of this convention."""
-    attributes = raw.attributes
-    return any(mark in attributes for mark in MARKS)
 
 
 def fill(raw: RawSpan, record: SpanRecord) -> None:
@@ -68,7 +67,8 @@ def fill(raw: RawSpan, record: SpanRecord) -> None:
     if not record.provider:
         record.provider = read_text(attributes.get("gen_ai.provider.name"))
         if not record.provider and record.kind in CALL_KINDS:
-            record.provider = read_text(attributes.get("gen_ai.system"))
+            system = read_text(attributes.get("gen_ai.system"))
+            record.provider = "" if system == "langchain" else system
     fill_messages(record, attributes)
     tools = parse_json(attributes.get("gen_ai.tool.definitions"))
     if record.available_tools is None and isinstance(tools, list) and tools:
@@ -86,16 +86,14 @@ def fill(raw: RawSpan, record: SpanRecord) -> None:
             record.input = attributes.get("gen_ai.retrieval.query.text")
         if record.output is None:
             record.output = parse_value(attributes.get("gen_ai.retrieval.documents"))
-    if record.convention == NAME:
-        record.content_recorded = has_content(record)
 
 
 def read_kind(attributes: dict[str, Any]) -> str:
-    """Return the kind that the operation stands for; an unknown operation is a chain, none at all is told by what is there."""
+    """Return the kind that the operation stands for; one that is not known leaves it open, none at all is told by what is there."""
     operation = read_text(attributes.get("gen_ai.operation.name")).lower()
     if operation:
         kind = KIND_BY_OPERATION.get(operation)
-        return kind or ("embedding" if "embed" in operation else "tool" if operation.endswith("tool") else "chain")
+        return kind or ("embedding" if "embed" in operation else "tool" if operation.endswith("tool") else "unknown")
     if "gen_ai.tool.name" in attributes:
         return "tool"
     if "gen_ai.request.model" in attributes or "gen_ai.response.model" in attributes:
@@ -136,27 +134,24 @@ def fill_messages(record: SpanRecord, attributes: dict[str, Any]) -> None:
 def fill_usage(record: SpanRecord, attributes: dict[str, Any]) -> None:
     """Read tokens. Input includes cached tokens, output includes reasoning; zero details are often left out."""
     usage = record.usage
-    if usage.input_tokens is not None or usage.output_tokens is not None:
-        return
-    usage.input_tokens = first_count(attributes, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-    usage.output_tokens = first_count(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-    usage.cached_input_tokens = first_count(
-        attributes, "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"
-    )
-    usage.cache_write_tokens = first_count(
-        attributes, "gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_write.input_tokens"
-    )
-    usage.reasoning_tokens = first_count(
-        attributes, "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"
-    )
-
-
-def first_count(attributes: dict[str, Any], *names: str) -> int | None:
-    """Return the first of some names that holds a count."""
-    for name in names:
-        if name in attributes and (count := read_count(attributes[name])) is not None:
-            return count
-    return None
+    if usage.input_tokens is None and usage.output_tokens is None:
+        usage.input_tokens = first_count(attributes, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
+        usage.output_tokens = first_count(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
+    if usage.cached_input_tokens is None:
+        usage.cached_input_tokens = first_count(
+            attributes, "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"
+        )
+    if usage.cache_write_tokens is None:
+        usage.cache_write_tokens = first_count(
+            attributes,
+            "gen_ai.usage.cache_creation.input_tokens",
+            "gen_ai.usage.cache_write.input_tokens",
+            "gen_ai.usage.cache_creation_input_tokens",
+        )
+    if usage.reasoning_tokens is None:
+        usage.reasoning_tokens = first_count(
+            attributes, "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"
+        )
 
 
 def fill_tool(record: SpanRecord, attributes: dict[str, Any]) -> None:

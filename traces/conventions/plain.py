@@ -18,12 +18,9 @@ NAMES = frozenset(
         "tags",
     )
 )
+MARKS: frozenset[str] = frozenset()  # whatever no other took
+SCOPES: tuple[str, ...] = ()
 PREFIXES: tuple[str, ...] = ()
-
-
-def matches(raw: RawSpan) -> bool:
-    """Say that this one takes whatever no other took."""
-    return True
 
 
 def fill(raw: RawSpan, record: SpanRecord) -> None:

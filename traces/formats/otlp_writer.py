@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from traces.conventions import CONVENTIONS, plain
 from traces.conventions.moved import rebuild_attributes, write_part_list
 from traces.spans import SpanRecord
 
@@ -16,6 +17,7 @@ OPERATIONS = {
     "embedding": "embeddings",
     "retriever": "retrieval",
 }
+SENT_AS_OTLP = frozenset(found.NAME for found in (*CONVENTIONS, plain))
 MESSAGE_NAMES = {
     "input": ("gen_ai.input.messages", "llm.input_messages", "llm.input_messages.0.message.role"),
     "output": ("gen_ai.output.messages", "llm.output_messages", "llm.output_messages.0.message.role"),
@@ -90,7 +92,7 @@ def complete_attributes(record: SpanRecord) -> dict[str, Any]:
         messages = getattr(record, f"{side}_messages")
         if messages and not any(name in found for name in names) and f"{side}.value" not in found:
             found[names[0]] = json.dumps(write_part_list(messages, {"each": {}}), ensure_ascii=False)
-    if record.convention in ("openinference", "catalyst", "otel_genai", "plain"):
+    if record.convention in SENT_AS_OTLP:
         return found
     if record.kind in OPERATIONS:
         found.setdefault("gen_ai.operation.name", OPERATIONS[record.kind])

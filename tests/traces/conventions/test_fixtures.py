@@ -14,7 +14,10 @@ from traces.otlp import apply_logs, decode_logs, decode_traces
 from traces.spans import SpanRecord
 from traces.steps import steps
 
-SDKS = ["openinference-openai", "otel-genai-openai", "catalyst"]
+SDKS = [
+    "catalyst", "mlflow", "openinference-openai", "openinference-openai-agents", "openllmetry", "openllmetry-legacy",
+    "otel-genai-openai", "otel-openai-v2-legacy", "vercel-ai-sdk-6",
+]  # fmt: skip
 BODIES = [
     ("openinference-openai", "traces.pb"),
     ("openinference-openai", "traces.json"),
@@ -22,7 +25,20 @@ BODIES = [
     ("otel-genai-openai", "traces.json"),
     ("otel-genai-openai", "events.traces.pb"),
     ("catalyst", "traces.wire.json"),
+    ("mlflow", "native.pb"),
+    ("mlflow", "genai.json"),
+    ("mlflow", "lost-root.pb"),
+    ("openinference-openai-agents", "traces.pb"),
+    ("openllmetry", "traces.pb"),
+    ("openllmetry-legacy", "traces.json"),
+    ("otel-openai-v2-legacy", "traces.pb"),
+    ("vercel-ai-sdk-6", "traces.pb"),
+    ("vercel-ai-sdk-6", "traces.wire.json"),
 ]
+# Names that tell that a side's messages are kept twice.
+SOURCES = (
+    "llm.input_messages", "gen_ai.input.messages", "gen_ai.prompt", "gen_ai.completion", "mlflow.spanInputs", "ai.prompt.messages",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +103,9 @@ def test_every_span_of_a_captured_run_shows_what_it_must(shared, checker, sdk, a
             assert kinds.count("llm") == want["llm_calls"]
             assert kinds.count("tool") == want["tool_calls"]
             assert sum(record.status == "error" for record in records) == want["error_spans"]
-            assert {record.session_id for record in records} - {""} == {want["session_id"]} - {None}
-            assert {record.user_id for record in records} - {""} == {want["user_id"]} - {None}
+            for field in ("session_id", "user_id"):
+                if field in want:
+                    assert {getattr(record, field) for record in records} - {""} == {want[field]} - {None}
     assert report.failures == []
     assert report.facts > 100
 
@@ -119,27 +136,14 @@ def test_attributes_that_moved_come_back_equal_as_json(shared, sdk, name):
         assert record.unrecognised == []
 
 
-@pytest.mark.parametrize(("sdk", "name"), BODIES[:4])
+@pytest.mark.parametrize(("sdk", "name"), BODIES)
 def test_a_model_calls_messages_are_not_kept_twice(shared, sdk, name):
     body = (shared / "fixtures/otlp" / sdk / name).read_bytes()
     calls = [record for record in decode_traces(body, content_type(name)).records if record.kind == "llm"]
     for record in calls:
-        assert not any(key.startswith(("llm.input_messages", "gen_ai.input.messages")) for key in record.attributes)
+        kept = [name for name in record.attributes if name.startswith(SOURCES) and not name.endswith(".finish_reason")]
+        assert kept == []
         assert record.input is None
-
-
-def test_every_other_sdks_payload_decodes_without_loss(shared):
-    """Conventions that have no module yet are kept as plain spans."""
-    for path in sorted((shared / "fixtures/otlp").glob("*/*.pb")):
-        body = path.read_bytes()
-        if "logs" in path.name:
-            assert decode_logs(body, "application/x-protobuf").rejected == []
-            continue
-        raws = [read() for _, read in otlp.proto_spans(body)]
-        decoded = decode_traces(body, "application/x-protobuf")
-        assert decoded.rejected == []
-        for raw, record in zip(raws, decoded.records, strict=True):
-            assert as_json_value(rebuild_attributes(record)) == as_json_value(raw.attributes)
 
 
 @pytest.mark.parametrize("sdk", SDKS)
@@ -152,8 +156,8 @@ def test_the_conversation_of_a_refund_run_reads_as_it_was_lived(shared, sdk):
     assert [call["name"] for call in entries[2]["tool_calls"]] == ["get_order", "lookup_policy"]
     assert "Trail shoes" in entries[3]["content"]
     assert entries[5]["content"].startswith("Yes. Order A-1001")
-    tools = {record.span_id for record in records if record.kind == "tool"}
-    assert {entries[3]["span_id"], entries[4]["span_id"]} == tools
+    tools = {record.span_id for record in records if record.kind == "tool" and record.tool["result"] is not None}
+    assert not tools or {entries[3]["span_id"], entries[4]["span_id"]} == tools
     types = [step["type"] for step in steps(records)]
     assert types == ["message", "tool_call", "tool_call", "tool_result", "tool_result", "message"]
 
@@ -179,7 +183,8 @@ def test_a_failed_tool_shows_its_error_in_the_conversation(shared, sdk):
     records = read_case(folder, case, as_json=False)[case["traces"][2]["trace_id"]]
     [result] = [entry for entry in conversation(records) if entry["role"] == "tool"]
     assert result["is_error"]
-    assert "order X-9999 not found" in result["error"]
+    told = "redacted" if sdk == "openinference-openai-agents" else "order X-9999 not found"
+    assert told in result["error"]
 
 
 def test_logs_before_the_spans_and_after_them_give_the_same(shared):
