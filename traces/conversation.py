@@ -202,7 +202,14 @@ class Reader:
         """Return the thread that a span speaks in, and the sub-agent whose it is."""
         agent = self.sub_agent(record)
         key = (agent.trace_id, agent.span_id) if agent else None
-        return self.threads.setdefault(key, Thread()), agent
+        return self.thread(key), agent
+
+    def thread(self, key: Key | None) -> Thread:
+        """Return the thread of a sub-agent; None: the main one."""
+        found = self.threads.get(key)
+        if found is None:
+            found = self.threads[key] = Thread()
+        return found
 
     # What is known already -----------------------------------------------------------------------------------------
 
@@ -344,25 +351,27 @@ class Reader:
         ]
 
     def open_trace(self, trace_id: str) -> None:
-        """Add what a trace was given where none of its model calls says so."""
-        calls = [record for record in self.of_trace[trace_id] if record.kind == "llm" and record.input_messages]
-        if any(message["role"] == "user" for record in calls for message in record.input_messages):
-            return
-        thread = self.threads.setdefault(None, Thread())
+        """Add what a trace was given where none of its model calls says so. What a sub-agent was asked is not that."""
+        for record in self.of_trace[trace_id]:
+            if record.kind != "llm" or self.sub_agent(record) is not None:
+                continue
+            if any(message["role"] == "user" for message in record.input_messages):
+                return
+        thread = self.thread(None)
         for record in self.tops(trace_id)[:1]:
             for place, message in enumerate(spoken(record.input_messages, record.input, "user")):
-                at = f"/input_messages/{place}" if record.input_messages else ""
+                at = f"/input_messages/{place}" if record.input_messages else "/input"
                 self.add(thread, message, record, None, at)
 
     def close_trace(self, trace_id: str) -> None:
         """Add what a trace answered where no model call of the main thread says so."""
-        thread = self.threads.setdefault(None, Thread())
+        thread = self.thread(None)
         last = next((entry for entry in reversed(thread.entries) if entry["trace_id"] == trace_id), None)
         if last and last["role"] == "assistant" and text_of(last["content"]):
             return
         for record in self.tops(trace_id)[:1]:
             for place, message in enumerate(spoken(record.output_messages, record.output, "assistant")):
-                at = f"/output_messages/{place}" if record.output_messages else ""
+                at = f"/output_messages/{place}" if record.output_messages else "/output"
                 if all(thread.held[item] == 0 for item in self.items_of(message)):
                     self.add(thread, message, record, None, at, duration_ms=duration_ms(record))
 

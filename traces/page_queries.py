@@ -1,17 +1,17 @@
 """Reads for the page of one trace and of one session."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django.db.models import Q
 
 from accounts.models import Project
 from traces import queries
-from traces.models import Kind, Trace
+from traces.models import Kind, Span, Trace
 from traces.spans import SpanRecord
 from traces.tree import LightSpan, Tree, build_tree
 
 MAX_ASKED = 12  # model calls that are read to find the one that asked for a tool
-MAX_SESSION = 200  # traces of a session on one page
+MAX_SESSION = 200  # traces of a session that are read at once
 
 
 def find_trace(project: Project, trace_id: str) -> Trace | None:
@@ -64,10 +64,21 @@ def asked_calls(records: Iterable[SpanRecord]) -> list[dict]:
     ]
 
 
-def session_traces(project: Project, session_id: str) -> list[Trace]:
-    """Return the traces of a session in order of time, at most MAX_SESSION; also those that name several sessions."""
+def session_traces(project: Project, session_id: str, first: int = 0) -> list[Trace]:
+    """Return the traces of a session in order of time, those that name several sessions too: MAX_SESSION from `first` on, and one
+    more where there are more.
+    """
     if "\x00" in session_id:
         return []
     named = Q(session_id=session_id) | Q(terms__key="session", terms__value=session_id)
     ids = Trace.objects.filter(named, project=project).values("pk")
-    return list(Trace.objects.filter(pk__in=ids).order_by("sort_ns", "pk")[:MAX_SESSION])
+    return list(Trace.objects.filter(pk__in=ids).order_by("sort_ns", "pk")[first : first + MAX_SESSION + 1])
+
+
+def records_of(traces: Sequence[Trace]) -> list[SpanRecord]:
+    """Return the records of several traces, in their order: a fixed number of queries for every 10,000 spans."""
+    trace_ids = {trace.pk: trace.trace_id for trace in traces}
+    spans = Span.objects.filter(trace__in=trace_ids).values_list("pk", "trace_id")
+    place_of = {trace.trace_id: place for place, trace in enumerate(traces)}
+    found = queries.read_records((pk, trace_ids[trace]) for pk, trace in spans)
+    return sorted(found.values(), key=lambda record: (place_of[record.trace_id], queries.reading_order(record)))

@@ -262,3 +262,21 @@ def test_thousands_of_tool_calls_and_deep_nesting_take_time_that_grows_with_them
 
     seconds(500)
     assert min(seconds(8_000) for _ in range(2)) < 3 * min(seconds(4_000) for _ in range(2)) + 0.05
+
+
+def test_what_the_run_was_asked_comes_first_where_only_sub_agents_have_messages():
+    asked = [{"role": "user", "content": "Page 1: does the price differ?"}]
+    records = [
+        span(1, kind="agent", input="Check every page", output="One differs."),
+        span(2, 1, kind="llm"),
+        span(3, 1, kind="tool"),
+        span(4, 3, kind="agent"),
+        span(5, 4, input_messages=asked, output_messages=[{"role": "assistant", "content": "No."}]),
+    ]
+    found = [(entry["content"], entry["is_sub_agent"], entry["at"]) for entry in conversation(records)]
+    assert found[0] == ("Check every page", False, "/input")
+    assert found[1:3] == [
+        ("Page 1: does the price differ?", True, "/input_messages/0"),
+        ("No.", True, "/output_messages/0"),
+    ]
+    assert found[-1][0] == "One differs."

@@ -5,7 +5,7 @@ import pytest
 from tests.factories import make_span
 from traces.conversation import conversation
 from traces.spans import Usage
-from traces.turns import build_turns, hidden_failure
+from traces.turns import MAX_CALLS, PAGE_WEIGHT, build_turns, cut_blocks, cut_page, find_block, hidden_failure
 
 T = 1_780_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -127,3 +127,107 @@ def test_sub_agent_is_folded_into_one_block():
 )
 def test_hidden_failure_names_what_says_so(result, reason):
     assert hidden_failure(result) == reason
+
+
+# Pages -----------------------------------------------------------------------------------------------------------
+
+
+def all_pieces(turns):
+    """Every block of every turn, by anchor and path."""
+    return [(turn.anchor, block.path) for turn in turns for block in turn.blocks]
+
+
+def test_pages_of_a_long_conversation_hold_every_block_once_and_in_order():
+    turns = turns_of(make_records(turns=90))
+    seen, page = [], cut_page(turns)
+    while True:
+        assert sum(block.weight for turn in page.turns for block in turn.blocks) <= PAGE_WEIGHT
+        seen += all_pieces(page.turns)
+        if page.later is None:
+            break
+        page = cut_page(turns, *page.later)
+    assert seen == all_pieces(turns)
+
+
+def test_page_before_a_place_ends_there():
+    turns = turns_of(make_records(turns=90))
+    later = cut_page(turns, "turn-60")
+    before = cut_page(turns, *later.earlier, is_before=True)
+    assert before.turns[-1].anchor == "turn-59"
+    assert before.later == ("turn-60", 0)
+    assert cut_page(turns, "turn-no", 7).turns[0].anchor == "turn-0"
+
+
+def make_sub(calls):
+    """Messages of one turn: a customer, and a sub-agent that makes some calls."""
+    sub = {"role": "assistant", "is_sub_agent": True, "agent_name": "checker", "trace_id": "t"}
+    asked = [
+        {
+            **sub,
+            "content": f"Step {number}",
+            "span_id": f"s{number}",
+            "tool_calls": [{"name": "look", "arguments": {"n": number}}],
+        }
+        for number in range(calls)
+    ]
+    return [{"role": "user", "content": "Hello", "trace_id": "t", "span_id": "a"}, *asked]
+
+
+def test_turn_of_one_long_block_after_the_other_goes_on_over_pages():
+    messages = [make_sub(0)[0]] + [message for _ in range(150) for message in (make_sub(12)[1:], {"role": "assistant", "content": "x"})
+                                   for message in (message if isinstance(message, list) else [message])]  # fmt: skip
+    turns = build_turns(messages, [])
+    first = cut_page(turns)
+    second = cut_page(turns, *first.later)
+    assert [turn.first for turn in (first.turns[0], second.turns[0])] == [0, len(first.turns[0].blocks)]
+    assert second.turns[0].anchor == first.turns[0].anchor
+
+
+def test_long_sub_agent_is_folded_and_found_by_its_path():
+    (turn,) = build_turns(make_sub(200), [])
+    sub = turn.blocks[1]
+    assert (sub.is_folded, sub.weight, sub.pieces) == (True, 1, 400)
+    assert find_block([turn], turn.anchor, sub.path) is sub
+    assert find_block([turn], turn.anchor, "9") is None
+    assert find_block([turn], turn.anchor, "x.1") is None
+    blocks, later = cut_blocks(sub.blocks, 0)
+    assert len(blocks) == later == PAGE_WEIGHT
+    short = build_turns(make_sub(3), [])[0].blocks[1]
+    assert not short.is_folded
+
+
+def test_sub_agent_has_the_time_and_the_cost_of_its_own_spans():
+    records = [make_span(trace_id="t", span_id=f"s{number}", kind="llm", start_ns=T + number * SECOND, end_ns=T + (number + 1) * SECOND,
+                         usage=Usage(10, 5, cost_usd=0.25)) for number in range(4)]  # fmt: skip
+    (turn,) = build_turns(make_sub(4), records)
+    figures = turn.blocks[1].figures
+    assert (figures.duration_ms, figures.tokens, figures.cost_usd) == (4000, 60, 1.0)
+
+
+def make_calls(*arguments, results=()):
+    calls = [{"id": f"c{number}", "name": "look", "arguments": one} for number, one in enumerate(arguments)]
+    answers = [
+        {"role": "tool", "tool_call_id": f"c{number}", "content": text, "trace_id": "t", "span_id": "s"}
+        for number, text in enumerate(results)
+    ]
+    return [{"role": "assistant", "content": None, "tool_calls": calls, "trace_id": "t", "span_id": "s"}, *answers]
+
+
+def test_same_call_again_is_folded_under_the_first_with_the_worst_state():
+    messages = make_calls(
+        {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 2}, {"a": 1, "b": 2}, results=("fine", '{"error": "no"}', "ok", "ok")
+    )
+    (block,) = build_turns(messages, [])[0].blocks
+    assert [1 + len(call.again) for call in block.calls] == [2, 1, 1]
+    assert (block.calls[0].state, block.calls[0].worst, block.failed, block.call_count) == ("ok", "warn", 1, 4)
+
+
+def test_very_many_calls_of_one_answer_are_cut_into_blocks():
+    blocks = build_turns(make_calls(*({"n": number} for number in range(MAX_CALLS * 2 + 1))), [])[0].blocks
+    assert [len(block.calls) for block in blocks] == [MAX_CALLS, MAX_CALLS, 1]
+
+
+def test_values_of_a_call_have_the_places_where_they_lie():
+    call = turns_of(make_records(turns=1))[1].blocks[1].calls[0]
+    assert call.arguments_at == ("ab" * 16, "ask-0", "/output_messages/0/tool_calls/0/arguments")
+    assert call.result_at == ("ab" * 16, "tool-0", "/tool/result")

@@ -275,3 +275,81 @@ def test_session_shows_its_runs_in_order_and_nothing_twice(client, project):
 def test_unknown_session_is_not_found(client, project):
     for session_id in ("nope", "a\x00b"):
         assert client.get(reverse("traces:session", args=[project.slug, session_id])).status_code == 404
+
+
+def follow(client, url, answer):
+    """Give the pages of a thread: the first, and the fragments that its link to later turns leads to."""
+    html = answer.content.decode()
+    yield html
+    while later := re.search(r'data-more><a class="link" href="([^"]+)"', html):
+        html = client.get(url + later[1].replace("&amp;", "&"), **HTMX).content.decode()
+        assert "<html" not in html
+        yield html
+
+
+def test_every_turn_of_a_long_conversation_is_reached_once(client, project):
+    ingest_spans(project, make_records(turns=200))
+    url = page(project, "ab" * 16, "trace_conversation")
+    pages = list(follow(client, url, client.get(url)))
+    assert len(pages) > 3
+    assert re.findall(r'id="(turn-\d+)"', "".join(pages)) == [f"turn-{number}" for number in range(201)]
+    assert pages[0].count("data-turn=") == 201
+    (before,) = re.findall(r'href="(\?before=[^"]+)"', client.get(url + "?at=turn-150").content.decode())
+    assert 'id="turn-149"' in client.get(url + before.replace("&amp;", "&"), **HTMX).content.decode()
+
+
+def test_long_thread_of_a_sub_agent_comes_when_it_is_opened(client, project):
+    root = make_span(trace_id="ab" * 16, span_id="root", start_ns=T, end_ns=T + 10**12, input="Check every page")
+    ask = make_span(trace_id="ab" * 16, span_id="ask", parent_span_id="root", kind="llm", start_ns=T, end_ns=T + 1)
+    sub = make_span(
+        trace_id="ab" * 16,
+        span_id="sub",
+        parent_span_id="root",
+        agent_name="checker",
+        start_ns=T + 1,
+        end_ns=T + 10**11,
+    )
+    said = [
+        make_span(trace_id="ab" * 16, span_id=f"say-{number}", parent_span_id="sub", kind="llm", start_ns=T + 2 + number,
+                  end_ns=T + 3 + number, output_messages=[{"role": "assistant", "content": f"Page {number} is fine."}])
+        for number in range(150)
+    ]  # fmt: skip
+    ingest_spans(project, [root, ask, sub, *said])
+    url = page(project, "ab" * 16, "trace_conversation")
+    html = client.get(url).content.decode()
+    assert "checker" in html
+    assert "Page 3 is fine." not in html
+    inside = re.search(r'data-sub.*?href="(\?[^"]*inside=[^"]*)"', html, re.DOTALL)[1].replace("&amp;", "&")
+    parts = "".join(follow(client, url, client.get(url + inside, **HTMX)))
+    assert [parts.count(f">Page {number} is fine.<") for number in range(150)] == [1] * 150
+    assert "Page 3 is fine." in client.get(url + inside).content.decode()  # without JavaScript
+    assert client.get(url + inside.replace("inside=", "inside=9"), **HTMX).status_code == 404
+
+
+def test_long_message_of_a_conversation_is_whole_behind_its_link(client, project):
+    records = make_records(turns=1)
+    records[-1].output_messages = [{"role": "assistant", "content": "word " * 4_000 + "the end"}]
+    ingest_spans(project, records)
+    html = client.get(page(project, "ab" * 16, "trace_conversation")).content.decode()
+    assert "the end" not in html
+    link = re.search(r'href="([^"]*/value\?[^"]*)"', html)[1].replace("&amp;", "&")
+    assert client.get(link).content.decode().endswith("the end")
+
+
+def test_session_of_many_runs_is_read_in_parts_and_nothing_twice(client, project, monkeypatch):
+    monkeypatch.setattr("traces.page_queries.MAX_SESSION", 4)
+    history = []
+    for number in range(6):
+        history = [*history, {"role": "user", "content": f"Question {number}"}]
+        answer = {"role": "assistant", "content": f"Answer {number}"}
+        at = T + number * 10**10
+        ingest_spans(project, [make_span(trace_id=f"{number:032x}", span_id="s", kind="llm", session_id="many", start_ns=at, end_ns=at + 1,
+                                         input_messages=history, output_messages=[answer])])  # fmt: skip
+        history = [*history, answer]
+    url = reverse("traces:session", args=[project.slug, "many"])
+    first, second = client.get(url).content.decode(), client.get(url + "?from_run=5").content.decode()
+    assert [(first + second).count(f">Answer {number}<") for number in range(6)] == [1] * 6
+    assert re.findall(r'id="run-(\d)-turn-1"', second) == ["5", "6"]
+    assert 'href="?from_run=5"' in first
+    assert "Question 3" not in second
+    assert client.get(url + "?from_run=99").status_code == 404

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import template
 from django.template import Context
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -20,6 +21,11 @@ MAX_VALUE = 400  # characters of a string inside JSON
 MAX_ROWS = 250  # rows of one folding tree
 MAX_DEPTH = 24
 MAX_INDENT = 12
+WHOLE_VALUES = (
+    "/input",
+    "/output",
+    "/tool/result",
+)  # places of a message that is a span's value, with no `content` below
 OPEN_ROWS = 12  # a list or object of more rows starts folded, below the first level
 
 
@@ -61,6 +67,14 @@ def said_length(message: dict[str, Any]) -> str:
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("content") if isinstance(part, dict) else part for part in parts]
     return f"{sum(len(text) for text in texts if isinstance(text, str)):,} characters"
+
+
+@register.simple_tag
+def value_base(project_slug: str, trace_id: str, span_id: str) -> str:
+    """Return the address of a span's values, to which the pointer is added; empty where no span is known."""
+    if not (trace_id and span_id):
+        return ""
+    return f"{reverse('traces:span_value', args=[project_slug, trace_id])}?{urlencode({'span': span_id})}"
 
 
 def value_link(context: Context, at: str) -> str:
@@ -216,7 +230,7 @@ def arguments_line(value: Any) -> str:
 def message_content(context: Context, message: dict[str, Any], at: str = "") -> SafeString | str:
     """Draw what a message says: text as Markdown, reasoning folded, everything else by its name."""
     content = message.get("content")
-    place = join_pointer(at, "content") if at else ""
+    place = at if at in WHOLE_VALUES else join_pointer(at, "content") if at else ""
     if content is None or content == "" or content == []:
         return ""
     if isinstance(content, str):

@@ -1,6 +1,7 @@
 """The page of one trace: spans, timeline and conversation; the panel of one span; the page of a session."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -21,10 +22,10 @@ from traces.pointers import NoSuchPlace, as_text, read_place
 from traces.span_panel import describe_span
 from traces.spans import SpanRecord
 from traces.tree import Row, Tree, Window, make_window, place_bar, row_detail, row_filter, row_title, select_rows, ticks
-from traces.turns import build_turns
+from traces.turns import Turn, build_turns, cut_blocks, cut_page, find_block
 
 PAGE_ROWS = 500  # rows of a tree on a page without JavaScript
-PAGE_TURNS = 400  # turns of a conversation on a page
+MAX_OUTLINE = 2_000  # turns in the list beside a conversation
 TABS = ("io", "attributes", "raw", "scores")
 VIEWS = (("spans", "Spans", "traces:trace"), ("conversation", "Conversation", "traces:trace_conversation"),
          ("timeline", "Timeline", "traces:trace_timeline"))  # fmt: skip
@@ -244,61 +245,116 @@ def span_value(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
 @require_GET
 @project_page()
 def trace_conversation(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
-    """Show a trace as the thread that the customer lived."""
+    """Show a trace as the thread that the customer lived; for htmx, further turns of it, or what a sub-agent did."""
     found = get_trace(request, trace_id)
     if request.wants_partial and request.GET.get("span"):
         return render(request, "traces/_span_panel.html", panel_context(request, found, request.GET.get("span", "")))
     records = queries.span_records(found)
     turns = build_turns(conversation(records), records)
+    thread = {**thread_context(request, turns), "customer": found.user_id, "agent": found.agent_name}
+    if request.wants_partial:
+        return render(request, "traces/_turns.html", thread)
     context = {
         **head_context(request, found, "conversation"),
-        **turn_page(request, turns),
+        **thread,
         "scores_url": scores_url(request, found),
         "has_hidden_content": any(not record.content_recorded for record in records),
     }
     return render(request, "traces/trace_conversation.html", context)
 
 
-def turn_page(request: ProjectRequest, turns: list[Any]) -> dict[str, Any]:
-    """Return one page of turns; `?turn=` begins at that turn."""
-    first = int(text) if (text := request.GET.get("turn", "")).isdecimal() and len(text) < 8 else 0
-    first = min(first, max(0, len(turns) - 1))
-    last = first + PAGE_TURNS
-    for turn in turns[first:last]:
-        turn.shorten()
+def thread_context(request: ProjectRequest, turns: list[Turn]) -> dict[str, Any]:
+    """Return the part of a thread that is asked for, and the addresses of what is around it.
+
+    `?at=` a turn, and `block=` in it: from there; `before=` a turn: up to there; `inside=` the path of a sub-agent: its own thread.
+    """
+    asked = request.GET
+    block = read_number(asked.get("block"))
+    if "inside" in asked:
+        return sub_context(request, turns, block)
+    page = cut_page(turns, asked.get("before") or asked.get("at", ""), block, is_before="before" in asked)
+    earlier, later = page.earlier, page.later
+    if (
+        request.wants_partial
+    ):  # a fragment goes on in its own direction; what is on the other side is on the page already
+        earlier, later = (earlier, None) if "before" in asked else (None, later)
     return {
-        "turns": turns[first:last],
+        "turns": page.turns,
         "turn_count": len(turns),
-        "earlier_url": f"?turn={max(0, first - PAGE_TURNS)}" if first else "",
-        "later_url": f"?turn={last}" if last < len(turns) else "",
+        "outline": turns[:MAX_OUTLINE] if len(turns) > 3 else [],
+        "earlier_url": thread_url(request, before=earlier[0], block=earlier[1]) if earlier else "",
+        "later_url": thread_url(request, at=later[0], block=later[1]) if later else "",
     }
+
+
+def sub_context(request: ProjectRequest, turns: list[Turn], block: int) -> dict[str, Any]:
+    """Return the part of a sub-agent's thread that is asked for."""
+    anchor, path = request.GET.get("at", ""), request.GET["inside"]
+    sub = find_block(turns, anchor, path)
+    if sub is None:
+        raise Http404("There is no such part of this conversation. More of the run may have arrived; open it again.")
+    blocks, later = cut_blocks(sub.blocks, block)
+    return {
+        "turns": [Turn(0, blocks, anchor=anchor, first=block)],
+        "turn_count": len(turns),
+        "sub": sub,
+        "earlier_url": thread_url(request, at=anchor, inside=path) if block and not request.wants_partial else "",
+        "later_url": thread_url(request, at=anchor, inside=path, block=later) if later else "",
+    }
+
+
+def thread_url(request: ProjectRequest, **places: str | int) -> str:
+    """Return the address of a place in a thread."""
+    kept = {"from_run": request.GET["from_run"]} if "from_run" in request.GET else {}
+    return "?" + urlencode({**{name: place for name, place in places.items() if place != 0}, **kept})
+
+
+def read_number(text: str | None) -> int:
+    """Return a whole number from the address; 0 where there is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 8 else 0
 
 
 @require_GET
 @project_page()
 def session(request: ProjectRequest, session_id: str) -> HttpResponseBase:
     """Show the traces of one session in order, each with its turns, none repeated."""
-    traces = page_queries.session_traces(request.project, session_id)
-    if not traces:
-        raise Http404(f"There is no session {session_id[:60]!r} in this project.")
-    records = [record for found in traces for record in queries.span_records(found)]
-    messages = conversation(records)
-    parts = []
-    for number, found in enumerate(traces, 1):
-        own = [message for message in messages if message.get("trace_id") == found.trace_id]
-        own_records = [record for record in records if record.trace_id == found.trace_id]
-        parts.append(
-            {"trace": found, "number": number, "turns": build_turns(own, own_records, prefix=f"run-{number}-turn")}
-        )
+    start = max(0, read_number(request.GET.get("from_run")) - 1)
+    context_runs = 1 if start else 0  # the run before says what the first one here repeats
+    traces = page_queries.session_traces(request.project, session_id, start - context_runs)
+    if len(traces) <= context_runs:
+        raise Http404(f"There is no session {session_id[:60]!r} in this project, or it has fewer runs.")
+    is_cut = len(traces) > page_queries.MAX_SESSION
+    traces = traces[: page_queries.MAX_SESSION]
+    records = page_queries.records_of(traces)
+    messages_of, records_of = defaultdict(list), defaultdict(list)
+    for message in conversation(records):
+        messages_of[message["trace_id"]].append(message)
+    for record in records:
+        records_of[record.trace_id].append(record)
+    turns: list[Turn] = []
+    for number, found in enumerate(traces[context_runs:], start + 1):
+        own, prefix = (messages_of[found.trace_id], records_of[found.trace_id]), f"run-{number}-turn"
+        part = build_turns(*own, prefix=prefix) or [Turn(0, anchor=prefix)]
+        for turn in part:
+            turn.run = {"trace": found, "number": number, "is_first": turn is part[0]}
+        turns += part
+    shown = traces[context_runs:]
+    thread = thread_context(request, turns)
+    if request.wants_partial:
+        return render(request, "traces/_turns.html", thread)
     context = {
+        **thread,
         "session_id": session_id,
-        "parts": parts,
-        "first": traces[0],
-        "span_count": sum(found.span_count for found in traces),
-        "error_count": sum(found.error_count for found in traces),
-        "total_tokens": sum_known(found.total_tokens for found in traces),
-        "cost_usd": sum_known(found.cost_usd for found in traces),
-        "is_cut": len(traces) == page_queries.MAX_SESSION,
+        "first": shown[0],
+        "run_count": len(shown),
+        "first_run": start + 1,
+        "last_run": start + len(shown),
+        "span_count": sum(found.span_count for found in shown),
+        "error_count": sum(found.error_count for found in shown),
+        "total_tokens": sum_known(found.total_tokens for found in shown),
+        "cost_usd": sum_known(found.cost_usd for found in shown),
+        "later_runs_url": f"?from_run={start + len(shown) + 1}" if is_cut else "",
+        "earlier_runs_url": f"?from_run={max(1, start - page_queries.MAX_SESSION + 2)}" if start else "",
         "list_url": list_url(request, "session", session_id),
     }
     return render(request, "traces/session.html", context)
