@@ -12,6 +12,7 @@ from typing import Any
 from rubrics.standard import CriterionText, Standard, as_text
 
 MAX_TEXT = 60_000  # characters of one part of the sample; the middle of a longer one is left out, and said to be
+REFERENCE_NAMES = ("reference", "expected", "ideal", "reference_answer", "expected_output")  # where an item may hold it
 LAYERS_WITH_STEPS = {"tool_selection", "tool_arguments", "trajectory", "recovery"}
 
 
@@ -52,7 +53,7 @@ def missing_for(standard: Standard, *, sample: dict[str, Any], item: dict[str, A
 
 def reference_of(item: dict[str, Any]) -> Any:
     """Return the item's reference answer, under any of its usual names."""
-    for name in ("reference", "expected", "ideal", "reference_answer", "expected_output"):
+    for name in REFERENCE_NAMES:
         if item.get(name) not in (None, ""):
             return item[name]
     return ""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol
 
 from rubrics.standard import Standard
@@ -60,13 +60,12 @@ class SampleInput:
         return values
 
 
-@dataclass(frozen=True)
-class GradeResult:
-    """One grader's word. `value` is None unless `state` is ok; `reason` then says why, and `problem` names the sort of reason.
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """What any rater says. `value` is None unless `state` is ok; `reason` then says why, and `problem` names the sort of reason.
 
-    `criteria` are a rubric's criteria, or the graders within a `multi`, under their names. `evidence` is [{"quote", "span_id" or None,
-    "found"}]. `call` is what was asked of a model and what it said, as JSON: {"messages", "text", "model", "finish_reason", "usage",
-    "sampling"}, where it is kept.
+    `evidence` is [{"quote", "span_id" or None, "found"}]. `call` is what was asked of a model and what it said, as JSON: {"messages",
+    "text", "model", "finish_reason", "usage", "sampling"}, where it is kept.
     """
 
     state: str = "ok"
@@ -82,9 +81,18 @@ class GradeResult:
     input_digest: str = ""
     duration_ms: float | None = None
     cost_usd: float | None = None
-    criteria: tuple["GradeResult", ...] = ()
     call: dict[str, Any] | None = None
     answered_by: str = ""  # the model that answers where `rater` is an old name
+
+
+WORD_FIELDS = tuple(entry.name for entry in fields(Word))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeResult(Word):
+    """One grader's word. `criteria` are a rubric's criteria, or the graders within a `multi`, under their names."""
+
+    criteria: tuple["GradeResult", ...] = ()
 
 
 def failed(reason: str, **fields: Any) -> GradeResult:

@@ -10,10 +10,10 @@ from django.db.models import Count, F, Q, QuerySet
 from accounts.models import Project
 from evals.models import Comparison, Dataset, DatasetRevision, Item
 from evals.word_diff import WordDiff, word_diff
+from rubrics.judging import REFERENCE_NAMES
 
 PAGE_SIZE = 100
 PREVIEW = 240  # characters
-REFERENCE_NAMES = ("reference", "expected", "ideal", "reference_answer", "expected_output")
 
 
 def valid_at(number: int) -> Q:

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from accounts.models import Project
-from evals.graders.base import GradeResult
+from evals.graders.base import WORD_FIELDS, GradeResult, Word
 from evals.models import GraderVersion, RaterKind, Sample, Score
 from traces.models import Trace
 
@@ -19,30 +19,16 @@ Key = tuple[str, int, str, str, int]
 
 
 @dataclass(frozen=True)
-class NewScore:
+class NewScore(Word):
     """One rater's word on one target: a sample where one is given, else a trace."""
 
     grader_version: GraderVersion
     trace: Trace | int | None = None  # the row or its key
     sample: Sample | int | None = None
     run: int | None = None
-    criterion: str = ""
     rater_kind: str = RaterKind.IMPORTED
-    rater: str = "imported"
-    answered_by: str = ""
+    rater: str = field(default="imported", kw_only=True)
     repeat: int = 1
-    input_digest: str = ""
-    state: str = "ok"
-    value: float | None = None
-    label: str = ""
-    passed: bool | None = None
-    explanation: str = ""
-    evidence: list[dict[str, Any]] = field(default_factory=list)
-    reason: str = ""
-    problem: str = ""
-    duration_ms: float | None = None
-    cost_usd: float | None = None
-    call: dict[str, Any] | None = None
 
     @property
     def target(self) -> str:
@@ -67,32 +53,18 @@ def scores_of(
     repeat: int = 1,
 ) -> list[NewScore]:
     """Return a grader's result as scores: the overall one, then its parts."""
+    kind = RaterKind.JUDGE if is_judge else RaterKind.CODE
+    target: dict[str, Any] = {"trace": trace, "sample": sample, "run": run, "repeat": repeat}
     return [
-        NewScore(
-            grader_version=version,
-            trace=trace,
-            sample=sample,
-            run=run,
-            criterion=part.criterion,
-            rater_kind=RaterKind.JUDGE if is_judge else RaterKind.CODE,
-            rater=part.rater[:200],
-            answered_by=part.answered_by[:200],
-            repeat=repeat,
-            input_digest=part.input_digest,
-            state=part.state,
-            value=part.value,
-            label=part.label,
-            passed=part.passed,
-            explanation=part.explanation,
-            evidence=part.evidence,
-            reason=part.reason,
-            problem=part.problem,
-            duration_ms=part.duration_ms,
-            cost_usd=part.cost_usd,
-            call=part.call,
-        )
+        NewScore(grader_version=version, rater_kind=kind, **target, **word_of(part))
         for part in (result, *result.criteria)
     ]
+
+
+def word_of(part: GradeResult) -> dict[str, Any]:
+    """Return what a grader said as the fields of a score; names that no column holds are cut."""
+    word = {name: getattr(part, name) for name in WORD_FIELDS}
+    return word | {"rater": part.rater[:200], "answered_by": part.answered_by[:200]}
 
 
 def record_scores(project: Project, scores: Iterable[NewScore]) -> int:
@@ -151,14 +123,8 @@ def row_of(project: Project, score: NewScore, attempt: int) -> Score:
         run_id=score.run,
         target=score.target,
         grader_version=score.grader_version,
-        criterion=score.criterion,
         rater_kind=score.rater_kind,
-        rater=score.rater,
         repeat=score.repeat,
         attempt=attempt,
-        **{name: getattr(score, name) for name in SAID},
-        duration_ms=score.duration_ms,
-        cost_usd=score.cost_usd,
-        call=score.call,
-        problem=score.problem,
+        **{name: getattr(score, name) for name in WORD_FIELDS},
     )

@@ -17,6 +17,7 @@ from evals.models import Dataset, DatasetRevision, Item
 from evals.overview_words import count
 from evals.queries import dataset_pages
 from evals.services import datasets as services
+from rubrics.judging import REFERENCE_NAMES
 from traces.list_queries import matching_traces
 from traces.models import MAX_ID, Trace
 from traces.search import QueryError
@@ -134,7 +135,7 @@ def item_context(item: Item, revision: DatasetRevision) -> dict[str, Any]:
     rest = {
         name: dataset_pages.as_text(value)
         for name, value in item.content.items()
-        if name not in ("input", "messages", *dataset_pages.REFERENCE_NAMES)
+        if name not in ("input", "messages", *REFERENCE_NAMES)
     }
     found = item.content.get("messages")
     return {
