@@ -18,7 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from django.conf import settings
 
 logger = logging.getLogger(__name__)
-LOOKS = ("evals.tasks.look", "traces.tasks.look_for_signals")
+LOOKS = ("evals.tasks.look", "traces.tasks.look_for_signals", "traces.tasks.look_for_texts")
 LOOK_EVERY_S = 10.0
 ENOUGH_WAITING = 100  # a queue this long holds its look already, or nobody is reading it
 

@@ -410,3 +410,73 @@ class ReadingSettings(models.Model):
 
     def __str__(self) -> str:
         return f"reading of {self.project_id}"
+
+
+class SearchPending(models.Model):
+    """A trace whose text changed and is not in the search index yet; a trace may stand here more than once."""
+
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    since_ns = models.BigIntegerField(help_text="When it changed")
+
+    def __str__(self) -> str:
+        return f"trace {self.trace_id} to be indexed"
+
+
+class SearchText(models.Model):
+    """A text in the search index: a message body, or what a trace says outside its messages; long ones in several parts.
+
+    Its tokens lie in a column `tokens` (tsvector) on PostgreSQL, in the FTS5 table `traces_searchindex` on SQLite, under the same key.
+    The database itself removes it with its body or its trace: see `traces.text_schema`.
+    """
+
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    body = models.ForeignKey(
+        Body, null=True, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    trace = models.ForeignKey(
+        Trace, null=True, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    part = models.IntegerField(default=0)
+    content = models.BinaryField(null=True, help_text="The text, compressed, where it is not that of a body")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["body", "part"], name="search_text_body", condition=Q(body__isnull=False)),
+            models.UniqueConstraint(
+                fields=["trace", "part"], name="search_text_trace", condition=Q(trace__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"text {self.pk}"
+
+
+class TraceTexts(models.Model):
+    """Which indexed texts a trace holds: keys of `SearchText`, packed (see `traces.text_index.pack`)."""
+
+    trace = models.OneToOneField(
+        Trace, on_delete=models.CASCADE, primary_key=True, related_name="texts", db_constraint=False
+    )
+    content = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"texts of trace {self.pk}"
+
+
+class SearchWords(models.Model):
+    """Words in the search index of a project, for finding those that hold a piece of text: a compressed list, one a line.
+
+    A word may be in several lists; lists of one level are merged into one of the next.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    level = models.PositiveSmallIntegerField(default=0)
+    content = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"words {self.pk}"

@@ -250,7 +250,10 @@ class Batch:
             merge.write(links)
         terms = [(pk, self.project.pk, *term) for one, pk in fresh.pks.items() for term in terms_of(by_trace[one])]
         self.store.insert("traces_traceterm", ("trace_id", "project_id", "key", "value"), terms)
-        mark_changed(self.project.pk, sorted({*fresh.pks.values(), *(merge.touched if merge is not None else ())}))
+        touched = sorted({*fresh.pks.values(), *(merge.touched if merge is not None else ())})
+        mark_changed(self.project.pk, touched)
+        pending = [(self.project.pk, pk, self.received_ns) for pk in touched]
+        self.store.insert("traces_searchpending", ("project_id", "trace_id", "since_ns"), pending)
         return {one: fresh.pks.get(one) or known[one] for one in by_trace}
 
     def insert_traces(self, by_trace: dict[str, list[StoredSpan]]) -> "FreshTraces":

@@ -5,9 +5,10 @@ import threading
 from celery import shared_task
 from django.db import close_old_connections
 
-from traces import signal_rows
+from traces import signal_rows, text_index
 
 checking = threading.Lock()
+indexing = threading.Lock()
 
 
 @shared_task(ignore_result=True, acks_late=True)
@@ -21,3 +22,16 @@ def look_for_signals() -> None:
     finally:
         close_old_connections()
         checking.release()
+
+
+@shared_task(ignore_result=True, acks_late=True)
+def look_for_texts() -> None:
+    """Bring the search index up to the traces that have changed. One at a time; a second one is done at once."""
+    if not indexing.acquire(blocking=False):
+        return
+    close_old_connections()
+    try:
+        text_index.index_pending()
+    finally:
+        close_old_connections()
+        indexing.release()

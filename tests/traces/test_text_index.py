@@ -1,0 +1,142 @@
+"""The search index: what ingest leaves pending is indexed, once, and goes when what it indexes goes."""
+
+import pytest
+from django.db import connection
+
+from tests.factories import make_span
+from traces import text_index
+from traces.models import Body, SearchPending, SearchText, SearchWords, Trace, TraceTexts
+from traces.services import ingest_spans
+
+
+def tokens_of(key: int) -> set[str]:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT unnest(tsvector_to_array(tokens)) FROM traces_searchtext WHERE id = %s", [key])
+            return {row[0] for row in cursor.fetchall()}
+        cursor.execute("SELECT tokens FROM traces_searchindex WHERE rowid = %s", [key])
+        row = cursor.fetchone()
+        return set(row[0].split()) if row else set()
+
+
+def held(trace: Trace) -> set[int]:
+    return set(text_index.unpack(TraceTexts.objects.get(trace=trace).content).tolist())
+
+
+def call(trace_id: str, *messages: str, answer: str = "", **fields):
+    return make_span(
+        trace_id=trace_id,
+        kind="llm",
+        input_messages=[{"role": "user", "content": text} for text in messages],
+        output_messages=[{"role": "assistant", "content": answer}] if answer else [],
+        **fields,
+    )
+
+
+def test_index_pending_puts_every_message_in_once(project):
+    ingest_spans(project, [call("a", "refund my order", answer="done")])
+    ingest_spans(project, [call("b", "refund my order", answer="not done")])
+    assert SearchPending.objects.count() == 2
+    assert text_index.index_pending() == 2
+    assert SearchPending.objects.count() == 0
+    assert SearchText.objects.filter(body__isnull=False).count() == 3
+    first, second = (held(Trace.objects.get(trace_id=one)) for one in "ab")
+    (shared,) = first & second
+    assert tokens_of(shared) == {"refund", "my", "order"}
+
+
+def test_index_pending_again_changes_nothing(project):
+    ingest_spans(project, [call("a", "one", answer="two")])
+    text_index.index_pending()
+    before = list(SearchText.objects.order_by("pk").values_list("pk", "body", "trace", "part"))
+    text_index.mark_pending(project.pk, [Trace.objects.get().pk], now_ns=1)
+    text_index.index_pending()
+    assert list(SearchText.objects.order_by("pk").values_list("pk", "body", "trace", "part")) == before
+
+
+def test_index_pending_takes_tool_results_and_errors_that_no_message_says(project):
+    tool = make_span(
+        trace_id="a",
+        kind="tool",
+        name="lookup",
+        status="error",
+        error_message="Vanished warehouse",
+        tool={"name": "lookup", "arguments": {"sku": "Zx81"}, "result": '{"état": "épuisé"}'},
+    )
+    ingest_spans(project, [tool])
+    text_index.index_pending()
+    found = set().union(*(tokens_of(key) for key in held(Trace.objects.get())))
+    assert {"lookup", "zx81", "etat", "epuise", "vanished", "warehouse"} <= found
+
+
+def test_a_trace_that_grows_keeps_what_it_had_and_gains_the_rest(project):
+    ingest_spans(project, [call("a", "first words")])
+    text_index.index_pending()
+    trace = Trace.objects.get()
+    before = held(trace)
+    ingest_spans(project, [call("a", "first words", "second words")])
+    text_index.index_pending()
+    assert SearchText.objects.filter(body__isnull=False).count() == 2
+    assert before & held(trace)
+    assert "second" in set().union(*(tokens_of(key) for key in held(trace)))
+
+
+def test_long_text_is_indexed_to_its_end(project):
+    text = " ".join(f"word{number}" for number in range(60_000))
+    ingest_spans(project, [call("a", text)])
+    text_index.index_pending()
+    found = set().union(*(tokens_of(key) for key in held(Trace.objects.get())))
+    assert {"word0", "word30000", "word59999"} <= found
+
+
+@pytest.mark.parametrize("content", ["", "\x00\x01", "\ud800 half", "💥" * 500, "x" * 300_000, "a'b\\c\tд"])
+def test_odd_text_is_indexed(project, content):
+    ingest_spans(project, [call("a", content)])
+    assert text_index.index_pending() == 1
+    assert TraceTexts.objects.count() == 1
+
+
+def test_deleted_body_leaves_nothing_in_the_index(project):
+    ingest_spans(project, [call("a", "secret words")])
+    text_index.index_pending()
+    body = SearchText.objects.get(body__isnull=False)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM traces_spanpayload")
+        cursor.execute("DELETE FROM traces_messagenode")
+        cursor.execute("DELETE FROM traces_body WHERE id = %s", [body.body_id])
+    assert not SearchText.objects.filter(pk=body.pk).exists()
+    assert tokens_of(body.pk) == set()
+
+
+def test_deleted_trace_leaves_nothing_of_its_own_in_the_index(project):
+    ingest_spans(project, [make_span(trace_id="a", input="only here")])
+    text_index.index_pending()
+    keys = list(SearchText.objects.values_list("pk", flat=True))
+    assert len(keys) == 2
+    Trace.objects.all().delete()
+    assert not SearchText.objects.exists()
+    assert not TraceTexts.objects.exists()
+    assert [tokens_of(key) for key in keys] == [set(), set()]
+
+
+def test_forget_bodies_removes_their_texts(project):
+    ingest_spans(project, [call("a", "secret words", answer="fine")])
+    text_index.index_pending()
+    secret = next(body.pk for body in Body.objects.filter(kind="message") if b"secret" in bytes(body.content))
+    assert text_index.forget_bodies([secret]) == 1
+    assert not SearchText.objects.filter(body_id=secret).exists()
+    assert SearchText.objects.filter(body__isnull=False).count() == 1
+
+
+def test_lists_of_words_are_merged(project):
+    for number in range(20):
+        ingest_spans(project, [call(f"t{number}", f"common own{number}")])
+        text_index.index_pending()
+    assert SearchWords.objects.count() <= 8
+    words = b"".join(text_index.unpack_words(row.content) for row in SearchWords.objects.all())
+    assert all(f"\nown{number}\n".encode() in words for number in range(20))
+
+
+@pytest.mark.parametrize("keys", [[], [7], [3, 1, 2], range(5, 5000, 3), [2**40, 1]])
+def test_pack_and_unpack_are_inverse(keys):
+    assert text_index.unpack(text_index.pack(keys)).tolist() == sorted(keys)

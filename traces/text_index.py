@@ -1,0 +1,432 @@
+"""The search index: written by an indexer that follows the traces which ingest marks pending, after the 200.
+
+A text is indexed once: a message body however many traces hold it, and what a trace says outside its messages. `TraceTexts` says which
+texts a trace holds. One indexer works at a time, in short transactions; what it was killed in is still pending.
+"""
+
+import fcntl
+import logging
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from django.db import connection, transaction
+
+from traces import store_postgres, store_sqlite
+from traces.models import SearchPending, SearchText, SearchWords, Trace
+from traces.readable import message_text, plain_text
+from traces.storable import clean_text
+from traces.words import Indexed, index_words, parts_of
+
+log = logging.getLogger(__name__)
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+AT_ONCE = 200  # traces in one transaction
+SPANS_AT_ONCE = 2_000  # spans in one transaction, unless one trace has more
+LOCK = 0x6D62 << 8 | 1  # "mb": our corner of the space of advisory locks
+MERGED = 8  # lists of words of one level that are merged into one of the next
+TOP_LEVEL = 9
+TEXTS_AT_ONCE = 400  # texts in one transaction
+MOST_NAMES = 500  # names of spans that a trace is found by
+LONGEST_LIST = 4_000_000  # bytes of a list of words that is not merged any more
+ABOUT = (
+    "name",
+    "agent_name",
+    "agent_id",
+    "session_id",
+    "user_id",
+    "task",
+    "workflow_name",
+    "prompt_name",
+    "release",
+    "trace_id",
+)
+THREADS = """
+    WITH RECURSIVE thread(id, parent_id, body_id) AS (
+        SELECT n.id, n.parent_id, n.body_id FROM traces_messagenode n WHERE n.id IN {values}
+        UNION
+        SELECT n.id, n.parent_id, n.body_id FROM thread t JOIN traces_messagenode n ON n.id = t.parent_id
+    )
+    SELECT id, parent_id, body_id FROM thread
+"""
+
+
+# Texts -----------------------------------------------------------------------------------------------------------
+
+
+def message_words(message: Any) -> str:
+    """Return what a message says, with the tools that it calls and what they are given."""
+    if not isinstance(message, dict):
+        return ""
+    texts = [message_text(message)]
+    for call in message.get("tool_calls") or []:
+        if isinstance(call, dict):
+            texts += [str(call.get("name") or ""), readable(call.get("arguments"))]
+    return "\n".join(text for text in texts if text)
+
+
+def body_words(content: bytes) -> str:
+    """Return what a message body says."""
+    return message_words(orjson.loads(bytes(content)))
+
+
+def readable(value: Any) -> str:
+    """Return a value as text in which words stand as they are read: JSON without escapes."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    if isinstance(value, str):
+        return value
+    texts: list[str] = []
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, dict):
+            for key, inner in reversed(one.items()):
+                rest += [inner, str(key)]
+        elif isinstance(one, list):
+            rest += reversed(one)
+        elif one is not None:
+            texts.append(str(one))
+    return " ".join(texts)
+
+
+def span_texts(payload: dict[str, Any]) -> Iterator[str]:
+    """Give what a span says outside its messages: what a tool was given and gave, input and output, what went wrong."""
+    tool = payload.get("tool")
+    if isinstance(tool, dict):
+        yield str(tool.get("name") or "")
+        yield readable(tool.get("arguments"))
+        yield readable(tool.get("result"))
+    for name in ("input", "output"):
+        value = payload.get(name)
+        if value not in (None, ""):
+            yield value if isinstance(value, str) else plain_text(value)
+    for name in ("error_message", "status_message"):
+        yield str(payload.get(name) or "")
+
+
+def pack(keys: Iterable[int]) -> bytes:
+    """Write keys as bytes: eight each; many as compressed differences, since those of one thread lie close together."""
+    numbers = np.array(sorted(set(keys)), dtype="<i8")
+    if len(numbers) <= 32:
+        return b"\0" + numbers.tobytes()
+    return b"\1" + zlib.compress(np.diff(numbers, prepend=0).tobytes(), 6)
+
+
+def unpack(content: bytes | memoryview | None) -> Numbers:
+    """Read what `pack` wrote."""
+    if content is None:
+        return np.zeros(0, dtype=np.int64)
+    raw = bytes(content)
+    if raw[:1] == b"\1":
+        return np.cumsum(np.frombuffer(zlib.decompress(raw[1:]), dtype="<i8"))
+    return np.frombuffer(raw, dtype="<i8", offset=1).astype(np.int64)
+
+
+# The indexer -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def alone() -> Iterator[bool]:
+    """Hold the indexer's place; False where another has it."""
+    if connection.vendor == "postgresql":
+        (held,) = store_postgres.read("SELECT pg_try_advisory_lock(%s)", [LOCK])[0]
+        try:
+            yield held
+        finally:
+            if held:
+                store_postgres.read("SELECT pg_advisory_unlock(%s)", [LOCK])
+        return
+    name = str(connection.settings_dict["NAME"])
+    if ":memory:" in name or "mode=memory" in name:
+        yield True
+        return
+    with open(f"{name}-index", "ab") as turn:
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def index_pending(*, for_s: float = 8.0) -> int:
+    """Index the traces that are pending, oldest mark first, for at most some seconds. Returns how many marks were done.
+
+    Safe at any time, in any number: one works and the others return at once.
+    """
+    until = time.monotonic() + for_s
+    done = 0
+    with alone() as mine:
+        while mine and time.monotonic() < until:
+            marks = list(SearchPending.objects.order_by("pk").values_list("pk", "trace_id")[: 10 * AT_ONCE])
+            if not marks:
+                break
+            traces = list(dict.fromkeys(trace for _, trace in marks))[:AT_ONCE]
+            while len(traces) > 1 and count_spans(traces) > SPANS_AT_ONCE:
+                traces = traces[: len(traces) // 2]
+            chosen = set(traces)
+            index_traces(traces)
+            with store_of().in_turn(), transaction.atomic():
+                for part in store_sqlite.chunks((pk for pk, trace in marks if trace in chosen), 500):
+                    SearchPending.objects.filter(pk__in=part).delete()
+            done += sum(trace in chosen for _, trace in marks)
+    return done
+
+
+def count_spans(trace_pks: Sequence[int]) -> int:
+    return sum(Trace.objects.filter(pk__in=trace_pks).values_list("span_count", flat=True))
+
+
+def store_of() -> Any:
+    return store_postgres if connection.vendor == "postgresql" else store_sqlite
+
+
+def mark_pending(project_pk: int, trace_pks: Iterable[int], *, now_ns: int) -> None:
+    """Leave traces to be indexed. Part of the transaction that changes them."""
+    rows = [(project_pk, pk, now_ns) for pk in trace_pks]
+    store_of().insert("traces_searchpending", ("project_id", "trace_id", "since_ns"), rows)
+
+
+def index_traces(trace_pks: Sequence[int]) -> None:
+    """Bring the index up to what the given traces hold now. Reads first, then writes in short transactions."""
+    traces = list(
+        Trace.objects.filter(pk__in=trace_pks).only("pk", "project_id", "input_preview", "output_preview", *ABOUT)
+    )
+    by_project: dict[int, list[Trace]] = {}
+    for trace in traces:
+        by_project.setdefault(trace.project_id, []).append(trace)
+    for project_pk, own in by_project.items():
+        ProjectIndexing(project_pk).index(own)
+
+
+@dataclass
+class NewText:
+    """A text to be put into the index."""
+
+    body: int | None
+    trace: int | None
+    part: int
+    content: bytes | None
+    words: Indexed
+    key: int = 0
+
+
+class ProjectIndexing:
+    """The indexing of some traces of one project; used once."""
+
+    def __init__(self, project_pk: int) -> None:
+        self.project_pk = project_pk
+        self.store = store_of()
+
+    def index(self, traces: Sequence[Trace]) -> None:
+        """Index what is new in some traces, and say which texts each holds."""
+        pks = [trace.pk for trace in traces]
+        bodies, payloads, names = self.read_spans(pks)
+        contents = self.read_bodies(set().union(*bodies.values()) if bodies else set())
+        keys = self.find_bodies(contents)
+        new = [
+            NewText(body, None, part, None, index_words(text))
+            for body in sorted(contents)
+            if not keys[body]
+            for part, text in enumerate(parts_of(contents[body]))
+        ]
+        own = {
+            trace.pk: own_texts(
+                trace,
+                [contents[body] for body in sorted(bodies.get(trace.pk, ()))],
+                payloads.get(trace.pk, []),
+                names.get(trace.pk, set()),
+            )
+            for trace in traces
+        }
+        own_keys, new_own, old_keys = self.compare_own(own)
+        self.write_texts([*new, *new_own])
+        for text in new:
+            keys[text.body or 0].append(text.key)
+        for text in new_own:
+            own_keys[text.trace or 0].append(text.key)
+        held = {
+            trace.pk: pack([*(key for body in bodies.get(trace.pk, ()) for key in keys[body]), *own_keys[trace.pk]])
+            for trace in traces
+        }
+        words: set[str] = set().union(*(text.words.words for text in [*new, *new_own]))
+        with self.store.in_turn(), transaction.atomic():
+            delete_texts(old_keys)
+            self.write_held(held)
+            if words:
+                SearchWords.objects.create(project_id=self.project_pk, level=0, content=pack_words(words))
+        merge_words(self.project_pk)
+
+    def where_in(self, sql: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+        given = list(values)
+        return self.store.read_where_in(sql, [], given) if given else []
+
+    def read_spans(self, pks: Sequence[int]) -> tuple[dict[int, set[int]], dict[int, list[Any]], dict[int, set[str]]]:
+        """Return by trace: its message bodies, its payloads, the names of its spans."""
+        rows = self.where_in(
+            "SELECT s.trace_id, s.id, s.name, p.input_node_id, p.output_node_id, p.content FROM traces_span s"
+            " JOIN traces_spanpayload p ON p.span_id = s.id WHERE s.trace_id IN {values}",
+            pks,
+        )
+        rows.sort(key=lambda row: row[1])
+        ends: dict[int, set[int]] = {}
+        payloads: dict[int, list[Any]] = {}
+        names: dict[int, set[str]] = {}
+        for trace_pk, _, name, input_node, output_node, content in rows:
+            ends.setdefault(trace_pk, set()).update(node for node in (input_node, output_node) if node is not None)
+            payloads.setdefault(trace_pk, []).append(orjson.loads(bytes(content)))
+            if len(names.setdefault(trace_pk, set())) < MOST_NAMES:
+                names[trace_pk].add(name)
+        nodes = {
+            node: (parent, body)
+            for node, parent, body in self.where_in(THREADS, set().union(*ends.values()) if ends else ())
+        }
+        bodies: dict[int, set[int]] = {}
+        for trace_pk, tails in ends.items():
+            seen: set[int] = set()
+            for tail in tails:
+                node: int | None = tail
+                while node is not None and node not in seen and node in nodes:
+                    seen.add(node)
+                    node = nodes[node][0]
+            bodies[trace_pk] = {nodes[node][1] for node in seen}
+        return bodies, payloads, names
+
+    def read_bodies(self, pks: set[int]) -> dict[int, str]:
+        """Return what bodies say."""
+        rows = self.where_in("SELECT id, content FROM traces_body WHERE id IN {values}", sorted(pks))
+        found = {pk: body_words(content) for pk, content in rows}
+        return {pk: found.get(pk, "") for pk in pks}
+
+    def find_bodies(self, contents: Iterable[int]) -> dict[int, list[int]]:
+        """Return the keys of the texts of bodies that are indexed."""
+        keys: dict[int, list[int]] = {pk: [] for pk in contents}
+        for body, key in self.where_in("SELECT body_id, id FROM traces_searchtext WHERE body_id IN {values}", keys):
+            keys[body].append(key)
+        return keys
+
+    def compare_own(self, texts: dict[int, list[str]]) -> tuple[dict[int, list[int]], list[NewText], list[int]]:
+        """Compare what traces say outside their messages with what is indexed: keys that stay, new texts, keys that go."""
+        keys: dict[int, list[int]] = {pk: [] for pk in texts}
+        sql = "SELECT trace_id, part, id, content FROM traces_searchtext WHERE trace_id IN {values}"
+        stored = {(pk, part): (key, bytes(content)) for pk, part, key, content in self.where_in(sql, texts)}
+        new = []
+        for trace_pk, own in texts.items():
+            for part, text in enumerate(own):
+                packed = zlib.compress(text.encode("utf-8", "replace"), 6)
+                if stored.get((trace_pk, part), (0, b""))[1] == packed:
+                    keys[trace_pk].append(stored.pop((trace_pk, part))[0])
+                else:
+                    new.append(NewText(None, trace_pk, part, packed, index_words(text)))
+        return keys, new, [key for key, _ in stored.values()]
+
+    def write_texts(self, texts: Sequence[NewText]) -> None:
+        """Write texts, so many in a transaction that those who send do not wait long."""
+        columns = ("id", "project_id", "body_id", "trace_id", "part", "content")
+        for some in store_sqlite.chunks(texts, TEXTS_AT_ONCE):
+            with self.store.in_turn(), transaction.atomic():
+                for key, text in zip(self.store.next_ids("traces_searchtext", len(some)), some, strict=True):
+                    text.key = key
+                places = [(text.trace, text.part) for text in some if text.trace is not None]
+                delete_texts(self.find_places(places))
+                rows = [(one.key, self.project_pk, one.body, one.trace, one.part, one.content) for one in some]
+                tokens = [(one.key, " ".join(sorted(one.words.tokens))) for one in some]
+                if connection.vendor == "postgresql":
+                    joined = [(*row, held) for row, (_, held) in zip(rows, tokens, strict=True)]
+                    self.store.insert("traces_searchtext", (*columns, "tokens"), joined)
+                else:
+                    self.store.insert("traces_searchtext", columns, rows)
+                    self.store.insert("traces_searchindex", ("rowid", "tokens"), tokens)
+
+    def find_places(self, places: Iterable[tuple[int | None, int]]) -> list[int]:
+        """Return the keys of the texts that stand where new ones of the same traces go."""
+        wanted = set(places)
+        sql = "SELECT trace_id, part, id FROM traces_searchtext WHERE trace_id IN {values}"
+        rows = self.where_in(sql, {trace for trace, _ in wanted})
+        return [key for trace, part, key in rows if (trace, part) in wanted]
+
+    def write_held(self, held: dict[int, bytes]) -> None:
+        """Write which texts traces hold."""
+        sql = "SELECT trace_id FROM traces_tracetexts WHERE trace_id IN {values}"
+        known = {row[0] for row in self.where_in(sql, held)}
+        # A trace that was deleted meanwhile stays away.
+        there = {row[0] for row in self.where_in("SELECT id FROM traces_trace WHERE id IN {values}", held)}
+        old = [(content, pk) for pk, content in held.items() if pk in known]
+        new = [(pk, content) for pk, content in held.items() if pk not in known and pk in there]
+        self.store.update("traces_tracetexts", "trace_id", ("content",), old)
+        self.store.insert("traces_tracetexts", ("trace_id", "content"), new)
+        gone = [pk for pk in held if pk not in there]
+        if gone:
+            SearchText.objects.filter(trace_id__in=gone).delete()
+
+
+def own_texts(trace: Trace, said: Sequence[str], payloads: Sequence[Any], names: Iterable[str]) -> list[str]:
+    """Return what a trace says outside its messages: what it is called, then what its spans say that no message says."""
+    known = set(said)
+    own: dict[str, None] = {}
+    for payload in payloads:
+        for text in span_texts(payload):
+            if text and text not in known:
+                own[text] = None
+    about = dict.fromkeys(text for text in (*(getattr(trace, name) for name in ABOUT), *sorted(names)) if text)
+    if not known and not own:
+        about |= dict.fromkeys(text for text in (trace.input_preview, trace.output_preview) if text)
+    return [clean_text("\n".join(about)), *(parts_of(clean_text("\n".join(own))) if own else [])]
+
+
+def delete_texts(keys: Sequence[int]) -> None:
+    """Remove texts from the index."""
+    for part in store_sqlite.chunks(keys, 500):
+        SearchText.objects.filter(pk__in=part).delete()
+
+
+def forget_bodies(body_pks: Sequence[int], *, now_ns: int | None = None) -> int:
+    """Remove bodies from the index, for bodies that are deleted or whose text is replaced. Returns how many texts went.
+
+    Deleting a `Body` row does so by itself. Traces whose bodies were replaced are to be marked pending (`mark_pending`).
+    """
+    gone = 0
+    for part in store_sqlite.chunks(body_pks, 500):
+        gone += SearchText.objects.filter(body_id__in=part).delete()[0]
+    return gone
+
+
+# Words -----------------------------------------------------------------------------------------------------------
+
+
+def merge_words(project_pk: int) -> None:
+    """Merge lists of words that have become many. The work is done before the transaction: one indexer works at a time."""
+    while True:
+        counts = Counter(SearchWords.objects.filter(project_id=project_pk).values_list("level", flat=True))
+        level = next((one for one, count in sorted(counts.items()) if count >= MERGED and one < TOP_LEVEL), None)
+        if level is None:
+            return
+        rows = list(SearchWords.objects.filter(project_id=project_pk, level=level).order_by("pk")[:MERGED])
+        merged: set[bytes] = set()
+        for row in rows:
+            merged.update(unpack_words(row.content).split(b"\n"))
+        merged.discard(b"")
+        content = b"\n" + b"\n".join(sorted(merged)) + b"\n"
+        packed = zlib.compress(content, 6)
+        above = TOP_LEVEL if len(content) > LONGEST_LIST else level + 1
+        with store_of().in_turn(), transaction.atomic():
+            SearchWords.objects.filter(pk__in=[row.pk for row in rows]).delete()
+            SearchWords.objects.create(project_id=project_pk, level=above, content=packed)
+
+
+def pack_words(words: Iterable[str]) -> bytes:
+    """Write words as a compressed list, one a line, with a line end before and after each."""
+    return zlib.compress(b"\n" + b"\n".join(sorted(word.encode("utf-8", "replace") for word in words)) + b"\n", 6)
+
+
+def unpack_words(content: bytes | memoryview) -> bytes:
+    return zlib.decompress(bytes(content))
