@@ -10,10 +10,12 @@ import errno
 import ipaddress
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -121,6 +123,16 @@ def login_for(host: str) -> str:
     return login
 
 
+def bind_intake() -> tuple[socket.socket, str]:
+    """Open the socket over which web processes hand batches to intake processes, and return its address; nobody else may connect."""
+    folder = tempfile.mkdtemp(prefix="markbook-")  # readable by its owner only; the name of a Unix socket must be short
+    address = os.path.join(folder, "intake")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(address)
+    listener.listen(2048)
+    return listener, address
+
+
 def child_environment(host: str, listener: socket.socket, watch: int) -> dict[str, str]:
     """Return the environment of web server and worker. Raises CommandError where login is off and the host is not loopback."""
     login = login_for(host)
@@ -217,6 +229,10 @@ def worker_command(*, threads: int) -> list[str]:
     ]
 
 
+def intake_command(descriptor: int) -> list[str]:
+    return [sys.executable, "-m", "config.intake_processes", str(descriptor)]
+
+
 def stop_children(children: list[Child]) -> None:
     """Ask all to stop, wait a little, then end what is left, grandchildren too."""
     for child in children:
@@ -269,7 +285,7 @@ def is_ready(url: str) -> bool:
 
 def run_server(
     host: str,
-    port: int,
+    listener: socket.socket,
     *,
     workers: int = 2,
     report: Callable[[str], None] = print,
@@ -277,17 +293,19 @@ def run_server(
 ) -> None:
     """Run web server and worker until SIGINT or SIGTERM; the database must be migrated, the static files collected.
 
-    `prepare(url)` runs in this process while the children start; the address is printed when both are done. Raises CommandError
-    where the address is not free or allowed, where nothing answers within a minute, or where a child keeps dying.
+    `listener` is the socket of `bind_socket`, closed here. `prepare(url)` runs in this process while the children start; the
+    address is printed when both are done. Raises CommandError where the address is not allowed, where nothing answers within a
+    minute, or where a child keeps dying.
     """
-    listener = bind_socket(host, port)
     watch_read, watch_write = os.pipe()
     environment = child_environment(host, listener, watch_read)
+    intake, environment["MARKBOOK_INTAKE_SOCKET"] = bind_intake()
     url = environment["MARKBOOK_SELF_URL"]
-    web_fds, worker_fds = (listener.fileno(), watch_read), (watch_read,)
+    web_fds, worker_fds, intake_fds = (listener.fileno(), watch_read), (watch_read,), (intake.fileno(), watch_read)
     children = [
         Child("web server", web_command(listener.fileno(), workers=workers, threads=8), environment, web_fds),
         Child("worker", worker_command(threads=8), environment, worker_fds),
+        Child("intake", intake_command(intake.fileno()), environment, intake_fds),
     ]
     with wake_on_signals() as (wake, asked):
         try:
@@ -314,6 +332,8 @@ def run_server(
         finally:
             stop_children(children)
             listener.close()
+            intake.close()
+            shutil.rmtree(os.path.dirname(environment["MARKBOOK_INTAKE_SOCKET"]), ignore_errors=True)
             os.close(watch_write)
             os.close(watch_read)
 

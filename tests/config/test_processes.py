@@ -145,7 +145,21 @@ def test_serve_on_a_busy_port_says_so(tmp_path):
         server = manage(tmp_path, "serve", "--port", str(port))
         said, _ = server.communicate(timeout=60)
     assert server.returncode == 2
-    assert f"Port {port} on 127.0.0.1 is in use" in said
+    asks = f"Port {port} on 127.0.0.1 is in use by another program; stop it, or choose another with --port."
+    assert said == f"CommandError: {asks}\n"  # one line
+    assert not (tmp_path / "markbook.sqlite3").exists()  # nothing was done before the port was looked at
+    assert not (tmp_path / "static").exists()
+
+
+def test_what_python_compiles_is_kept_in_the_data_folder_where_it_may_not_lie_beside_the_sources(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        manage(tmp_path / "told", "serve", "--port", port, PYTHONDONTWRITEBYTECODE="1").communicate(timeout=60)
+        manage(tmp_path / "free", "serve", "--port", port, PYTHONDONTWRITEBYTECODE="").communicate(timeout=60)
+    assert list((tmp_path / "told" / "bytecode").rglob("config/processes*.pyc"))
+    assert not (tmp_path / "free" / "bytecode").exists()
 
 
 def test_serve_refuses_a_database_of_a_newer_version_and_names_the_migration(tmp_path):

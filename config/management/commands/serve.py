@@ -28,13 +28,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         processes.refuse_platform()
         self.login = processes.login_for(options["host"])
+        listener = processes.bind_socket(options["host"], options["port"])  # before anything is changed
         with ThreadPoolExecutor(max_workers=1) as aside:  # a process of its own collects, while this one migrates
             collected = aside.submit(upkeep.collect_static)
             upkeep.migrate_safely(self.say)
             collected.result()
-        processes.run_server(
-            options["host"], options["port"], workers=options["workers"], report=self.say, prepare=self.greet
-        )
+        processes.run_server(options["host"], listener, workers=options["workers"], report=self.say, prepare=self.greet)
 
     def greet(self, url: str) -> None:
         """Make sure that there is a project, and print the link that makes the first admin where it is needed."""
