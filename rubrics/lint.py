@@ -16,6 +16,7 @@ class Problem:
 
 
 VAGUE = re.compile(r"\b(good|bad|nice|appropriate|adequate|reasonable|proper(?:ly)?|etc)\b", re.IGNORECASE)
+TWO_QUESTIONS = re.compile(r"\?.*\?|\band (?:does|is|did|are|has)\b", re.DOTALL)
 VARIABLE = re.compile(r"\{\{\s*([^}]*?)\s*\}\}")
 
 
@@ -43,6 +44,10 @@ def problems(standard: Standard) -> list[Problem]:
             Problem(f"“{{{{ {name} }}}}” is not filled in here: rubrics have no variables.")
             for name in VARIABLE.findall(text)
         ]
+    if TWO_QUESTIONS.search(standard.instructions):
+        found.append(
+            Problem("The instructions seem to ask two questions; make each a criterion, so that it has its own score.")
+        )
     for criterion in standard.criteria:
         found += criterion_problems(criterion)
     if len({criterion.scale for criterion in standard.criteria}) > 1:
@@ -70,9 +75,14 @@ def criterion_problems(criterion: CriterionText) -> list[Problem]:
         found.append(
             Problem(f"“{name}”: level {', '.join(undescribed)} has no meaning, so readers will differ on it.", key)
         )
+    unlabelled = [f"{level.value:g}" for level in criterion.levels if not level.label.strip()]
+    if unlabelled:
+        found.append(
+            Problem(f"“{name}”: level {', '.join(unlabelled)} has no label, so readers see a bare number.", key)
+        )
     if not criterion.description.strip():
         found.append(Problem(f"“{name}” does not say what is looked at.", key))
-    if criterion.description.count("?") > 1 or re.search(r"\band (does|is|did|are|has)\b", criterion.description):
+    if TWO_QUESTIONS.search(criterion.description):
         found.append(
             Problem(f"“{name}” seems to ask two questions; split it, so that a score says which one failed.", key)
         )

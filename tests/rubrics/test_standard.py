@@ -77,3 +77,19 @@ def test_every_starter_but_the_blank_one_is_fit_to_publish():
         assert not [problem for problem in found if problem.blocks], key
         if key != "blank":
             assert not [problem.text for problem in found if "no meaning" in problem.text], key
+
+
+def test_lint_names_levels_without_a_label():
+    criterion = make_criterion(levels=(LevelText(0, "", "The refund is missing."), LevelText(1, " ", "It is made.")))
+    texts = [problem.text for problem in problems(make_standard(criterion))]
+    assert "“Refund”: level 0, 1 has no label, so readers see a bare number." in texts
+    assert not any("label" in problem.text for problem in problems(make_standard(make_criterion())))
+
+
+def test_lint_sees_two_questions_in_the_instructions_and_not_one():
+    for text in ("Is it polite? Is it right?", "Say whether the refund was made and is within policy."):
+        assert any(
+            "instructions seem to ask two questions" in p.text for p in problems(make_standard(instructions=text))
+        )
+    one = make_standard(make_criterion(), instructions="Was the request resolved as asked, and within policy?")
+    assert not any("two questions" in problem.text for problem in problems(one))
