@@ -15,7 +15,9 @@ from typing import Any
 
 import orjson
 
-from traces.spans import Message, SpanRecord
+from traces.conventions.common import AGENT_NAME
+from traces.readable import call_text, message_text, readable_text
+from traces.spans import SpanRecord
 from traces.storable import MAX_INTEGER, amount_usd, clean_json, clean_text, json_bytes
 
 Rank = list[Any]
@@ -60,6 +62,7 @@ class Facts:
     usage: UsageRow
     texts: dict[str, str]
     agent: tuple[str, str]
+    agent_rank: int  # how surely the span says whose run it is; the lowest wins
     prompt: tuple[str, str]
     metadata: dict[str, Any]
     tags: list[str]
@@ -97,7 +100,7 @@ def read_facts(record: SpanRecord, usage: UsageRow) -> Facts:
     answers = record.kind in ANSWERING or not parent
     return Facts(
         rank=[
-            1 if parent else 0,
+            1 if parent and not record.is_root else 0,
             MAX_INTEGER if record.start_ns is None else record.start_ns,
             KIND_ORDER.get(record.kind, 2),
             record.position if record.start_ns is None else 0,
@@ -116,6 +119,7 @@ def read_facts(record: SpanRecord, usage: UsageRow) -> Facts:
             if record.agent_id or record.agent_name
             else NOTHING
         ),
+        agent_rank=agent_rank(record),
         prompt=(
             (clean_text(str(prompt.get("name") or ""), SIZE), clean_text(str(prompt.get("version") or ""), SIZE))
             if prompt
@@ -128,6 +132,15 @@ def read_facts(record: SpanRecord, usage: UsageRow) -> Facts:
         input=preview(input_text(record)) if answers else "",
         output=preview(output_text(record)) if answers else "",
     )
+
+
+def agent_rank(record: SpanRecord) -> int:
+    """Return how surely a span names the trace's agent: told, called so after the span that it is, or an id without a name."""
+    name = record.agent_name
+    if not name:
+        return 2
+    is_after_span = record.kind == "agent" and record.name.endswith(name)
+    return 1 if is_after_span and not any(key in record.attributes for key in AGENT_NAME) else 0
 
 
 def short_value(value: Any) -> Any:
@@ -148,45 +161,20 @@ def preview(text: str) -> str:
 def input_text(record: SpanRecord) -> str:
     """Return what a span was asked, as text: its input, else the last thing that the user said."""
     if record.input not in (None, ""):
-        return plain_text(record.input)
+        return readable_text(record.input)
     said = [message for message in record.input_messages if message.get("role") == "user"]
     return message_text((said or record.input_messages)[-1]) if record.input_messages else ""
 
 
 def output_text(record: SpanRecord) -> str:
-    """Return what a span answered, as text: its output, else the last message with text."""
+    """Return what a span answered, as text: its output, else the last message with text, else the tools that it called."""
     if record.output not in (None, ""):
-        return plain_text(record.output)
+        return readable_text(record.output)
     for message in reversed(record.output_messages):
-        text = message_text(message)
+        text = message_text(message) or call_text(message)
         if text:
             return text
     return ""
-
-
-def message_text(message: Message) -> str:
-    """Return the text of a message; parts that are not text are left out."""
-    content = message.get("content")
-    if not isinstance(content, list):
-        return content if isinstance(content, str) else "" if content is None else plain_text(content)
-    texts = [part.get("content") or part.get("text") if isinstance(part, dict) else part for part in content]
-    return "\n".join(text for text in texts if isinstance(text, str))
-
-
-def plain_text(value: Any) -> str:
-    """Return a value as text: the one text in a wrapping object, the last message of a list of messages, else JSON."""
-    for _ in range(8):
-        if isinstance(value, dict) and len(value) == 1:
-            (value,) = value.values()
-        elif isinstance(value, dict) and isinstance(value.get("content"), str):
-            value = value["content"]
-        elif isinstance(value, list) and value and isinstance(value[-1], dict) and "content" in value[-1]:
-            value = value[-1]["content"]
-        else:
-            break
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json_bytes(value).decode()
 
 
 # The summary -----------------------------------------------------------------------------------------------------
@@ -240,14 +228,14 @@ class Summary:
             if self.claim(name, rank):
                 columns[name] = text
         agent_id, agent_name = facts.agent
-        if (agent_id or agent_name) and self.claim("agent", [0 if agent_name else 1, *rank]):
+        if (agent_id or agent_name) and self.claim("agent", [facts.agent_rank, *rank]):
             columns["agent_id"], columns["agent_name"] = facts.agent
         if any(facts.prompt) and self.claim("prompt", rank):
             columns["prompt_name"], columns["prompt_version"] = facts.prompt
         if facts.input and self.claim("input", rank):
             columns["input_preview"] = facts.input
         if facts.output:
-            last = rank if not facts.parent else [1, -(facts.end_ns or facts.start_ns or 0), -rank[3], rank[-1]]
+            last = rank if not rank[0] else [1, -(facts.end_ns or facts.start_ns or 0), -rank[3], rank[-1]]
             if self.claim("output", last):
                 columns["output_preview"] = facts.output
         for key, value in facts.metadata.items():
@@ -327,7 +315,7 @@ def stored_summary(columns: dict[str, Any], state: bytes | None) -> Summary:
 def has_grown(old: Facts, new: Facts) -> bool:
     """Say whether a new version of a span says all that the old one said, so that taking it in is enough."""
     return (
-        old.rank == new.rank
+        (old.rank, old.agent_rank) == (new.rank, new.agent_rank)
         and old.parent == new.parent
         and old.kind == new.kind
         and (not old.usage or old.usage == new.usage)
