@@ -10,7 +10,7 @@ from functools import lru_cache
 from html import escape
 
 import nh3
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -18,6 +18,10 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 MAX_MARKDOWN = 12_000  # characters; longer text is shown as it is, since people do not write Markdown of that length
+SPARE, GROWTH = (
+    20_000,
+    4,
+)  # HTML may be SPARE + GROWTH times as long as its text: tables and references can make it a thousand times
 MAX_SMALL = 4_000  # characters of a text whose HTML is kept in memory
 TAGS = {
     *("p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
@@ -63,9 +67,15 @@ def render_small(text: str) -> SafeString:
 
 
 def render_cleaned(text: str) -> SafeString:
-    """Return text read as Markdown, cleaned."""
+    """Return text read as Markdown, cleaned; as it was written, with a note, where Markdown would swell it or lose some of it."""
+    tokens = PARSER.parse(text)
+    if loses_cells(tokens, text.splitlines()):
+        return as_written(text, "A row of a table here has more cells than its head")
+    rendered = PARSER.renderer.render(tokens, PARSER.options, {})
+    if len(rendered) > SPARE + GROWTH * len(text):
+        return as_written(text, f"As Markdown this would be {len(rendered) // len(text)} times as long")
     html = nh3.clean(
-        PARSER.render(text),
+        rendered,
         tags=TAGS,
         attributes={"a": {"href"}, "th": set(), "td": set(), "ol": {"start"}},
         url_schemes={"http", "https", "mailto"},
@@ -73,3 +83,25 @@ def render_cleaned(text: str) -> SafeString:
     )
     # The one place where text of a trace is trusted as HTML: nh3 has just parsed it and left only the tags and attributes above.
     return SafeString(html)
+
+
+def as_written(text: str, reason: str) -> SafeString:
+    """Return text that is not read as Markdown, and why."""
+    return format_html(
+        '<p class="hint">{}, so it is shown as it was written.</p><p class="prewrap">{}</p>', reason, text
+    )
+
+
+def loses_cells(tokens: list[Token], lines: list[str]) -> bool:
+    """Say whether a table has a row with more cells than its head: Markdown would leave their text out."""
+    for token in tokens:
+        if token.type == "table_open" and token.map:
+            head, _, *rows = (len(cells(line)) for line in lines[token.map[0] : token.map[1]])
+            if any(row > head for row in rows):
+                return True
+    return False
+
+
+def cells(line: str) -> list[str]:
+    """Split a line of a table as the parser does: at each bar that is not escaped, without the outer ones."""
+    return re.split(r"(?<!\\)\|", line.strip(" \t>").removeprefix("|").removesuffix("|"))

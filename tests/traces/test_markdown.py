@@ -1,6 +1,7 @@
 """Trace content is hostile: what Markdown lets through."""
 
 import time
+from html import unescape
 
 import pytest
 
@@ -72,3 +73,33 @@ def test_hostile_repetition_stays_fast(piece):
     begun = time.process_time()
     render_cleaned(text)
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "|a" * 1000 + "\n" + "|-" * 1000 + "\n" + "|\n" * 900,  # empty cells made up
+        "[x]: /" + "y" * 2000 + "\n\n" + "[x] " * 480,  # one long address, many times
+    ],
+)
+def test_text_that_markdown_would_swell_is_shown_as_written_and_whole(text):
+    html = render_markdown(text)
+    assert len(html) < 2 * len(text)
+    assert "times as long, so it is shown as it was written." in html
+    assert unescape(html).endswith(f'<p class="prewrap">{text}</p>')
+
+
+def test_table_that_would_lose_cells_is_shown_as_written():
+    html = render_markdown("| a | b |\n|---|---|\n| 1 | 2 | the third |")
+    assert "the third" in html
+    assert "more cells than its head" in html
+    for kept in (
+        "| a | b |\n|---|---|\n| 1 | x \\| y |",
+        "> | a | b |\n> |---|---|\n> | 1 | 2 |",
+        "a | b\n--|--\n1 | 2",
+    ):
+        assert "<table>" in render_markdown(kept)
+
+
+def test_a_large_plain_table_is_still_a_table():
+    assert render_markdown("| order | cost |\n|---|---|\n" + "| A-1 | 24 |\n" * 900).count("<td>") == 1800
