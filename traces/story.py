@@ -40,8 +40,14 @@ DEEDS = {
     "enable": "enabled", "disable": "disabled", "grant": "granted", "toggle": "switched", "reboot": "rebooted", "refuel": "topped up",
     "resume": "resumed", "suspend": "suspended", "click": "clicked", "type": "typed", "navigate": "went to", "generate": "generated",
     "summarize": "summed up", "translate": "translated", "upload": "uploaded", "download": "downloaded", "post": "posted",
-    "enter": "entered", "install": "installed", "start": "started", "wait": "waited", "delegate": "delegated", "invite": "invited",
+    "enter": "entered", "track": "tracked", "request": "requested", "report": "reported", "log": "logged", "register": "registered",
+    "install": "installed", "start": "started", "wait": "waited", "delegate": "delegated", "invite": "invited",
 }  # fmt: skip
+NEW = {  # what these bring about was not there before
+    "sent", "made", "wrote", "created", "added", "opened", "booked", "placed", "issued", "submitted", "generated", "posted", "saved",
+    "requested", "logged", "registered", "scheduled",
+}  # fmt: skip
+NO_ARTICLE = ("all", "any", "my", "the", "a", "an", "by", "for", "to", "with", "in", "on", "from", "as")
 TAKES_BARE = {"searched", "queried", "asked", "thought about", "went to", "waited", "clicked", "typed"}
 HAND_OVER = re.compile(r"^(?:transfer_to_|handoff_to_|hand_off_to_|delegate_to_)(.+)$", re.IGNORECASE)
 PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
@@ -258,8 +264,19 @@ def name_deed(name: str, arguments: Any, agent: str) -> tuple[str, str]:
             return kind, f"{agent} {done}{in_words(given)}"
         if not what:
             return kind, f"{agent} used the tool {name}{in_words(given)}"
-        return kind, f"{agent} {done} {what}{in_words(given)}"
+        return kind, f"{agent} {done} {article(done, rest)}{what}{in_words(given)}"
     return "did", f"{agent} used the tool {name}{in_words(given)}"
+
+
+def article(done: str, what: list[str]) -> str:
+    """Return the article that a tool's object takes: a refund that was created, the order that was looked up."""
+    if what[0] in NO_ARTICLE or done == "thought about":
+        return ""
+    if done not in NEW:
+        return "the "
+    if what[-1].endswith("s") and not what[-1].endswith("ss"):
+        return ""
+    return "an " if what[0][0] in "aeiou" else "a "
 
 
 def values_of(value: Any) -> list[tuple[str, str]]:

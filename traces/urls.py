@@ -4,7 +4,7 @@ from django.urls import path, re_path, register_converter
 
 from traces import api
 from traces.views import list as list_views
-from traces.views import send
+from traces.views import people, send, story
 from traces.views import trace as trace_views
 
 
@@ -37,7 +37,14 @@ urlpatterns = [
     path("p/<slug:project_slug>/send", send.send, name="send"),
     path("p/<slug:project_slug>/send/first-trace.json", send.first_trace, name="first_trace"),
     path("p/<slug:project_slug>/first-run", send.first_run, name="first_run"),
+    path("p/<slug:project_slug>/reading", story.reading, name="reading"),
+    path("p/<slug:project_slug>/views", people.save_view, name="save_view"),
+    path("p/<slug:project_slug>/views/<int:pk>/delete", people.delete_view, name="delete_view"),
     # Pages: one trace. Ids are any text, so the longer addresses come first.
+    path("p/<slug:project_slug>/traces/<text:trace_id>/story", story.trace_story, name="trace_story"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/notes", people.add_note, name="add_note"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/notes/<int:pk>/delete", people.delete_note, name="delete_note"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/tags", people.change_tags, name="change_tags"),
     path("p/<slug:project_slug>/sessions/<text:session_id>", trace_views.session, name="session"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/spans.json", trace_views.span_rows, name="span_rows"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/value", trace_views.span_value, name="span_value"),

@@ -28,9 +28,11 @@ PAGE_ROWS = 500  # rows of a tree on a page without JavaScript
 MAX_OUTLINE = 2_000  # turns in the list beside a conversation
 TABS = ("io", "attributes", "raw", "scores")
 VIEWS = (("spans", "Spans", "traces:trace"), ("conversation", "Conversation", "traces:trace_conversation"),
-         ("timeline", "Timeline", "traces:trace_timeline"))  # fmt: skip
-FILTERS = (("", "All spans"), ("errors", "Errors only"), ("slowest", "Slowest path"), ("llm", "Model calls"), ("tool", "Tool calls"),
-           ("agent", "Agents"), ("retriever", "Retrieval"), ("guardrail", "Guardrails"))  # fmt: skip
+         ("timeline", "Timeline", "traces:trace_timeline"),
+         ("story", "Story", "traces:trace_story"))  # fmt: skip
+FILTERS = (("", "All spans"), ("errors", "Errors only"), ("suspect", "Silent failures"), ("slowest", "Slowest path"),
+           ("llm", "Model calls"), ("tool", "Tool calls"), ("agent", "Agents"), ("retriever", "Retrieval"),
+           ("guardrail", "Guardrails"))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""What stands in a trace's head beside its own figures: suspicions, and what people say of it."""
+
+from typing import Any
+
+from django import template
+from django.template import Context
+
+from accounts.models import Role
+from traces import people
+from traces.models import Signal, SignalCheck, Trace
+from traces.signals import DETECTORS
+
+register = template.Library()
+
+
+@register.inclusion_tag("traces/_trace_signals.html", takes_context=True)
+def trace_signals(context: Context, trace: Trace) -> dict[str, Any]:
+    """Show the suspicions of a trace with their places, and what it cannot show: two queries."""
+    check = SignalCheck.objects.filter(pk=trace.pk).first()
+    found = list(Signal.objects.filter(trace=trace).order_by("pk")[:200])
+    return {
+        "project": context["project"],
+        "trace": trace,
+        "signals": [(DETECTORS[one.detector], one) for one in found if one.detector in DETECTORS],
+        "blind": [(DETECTORS[name].label, reason) for name, reason in check.blind.items() if name in DETECTORS]
+        if check
+        else [],
+        "is_waiting": check is None or (check.is_pending and not check.version),
+    }
+
+
+@register.inclusion_tag("traces/_trace_people.html", takes_context=True)
+def trace_people(context: Context, trace: Trace) -> dict[str, Any]:
+    """Show the notes and tags that people gave a trace, with the form for more: two queries."""
+    request = context["request"]
+    return {
+        "request": request,
+        "project": context["project"],
+        "trace": trace,
+        "chosen": context.get("chosen") or "",
+        "may_write": request.role.allows(Role.REVIEWER),
+        "csrf_token": context.get("csrf_token"),
+        **people.said_of(trace),
+    }
+
+
+@register.filter
+def signal_label(name: str) -> str:
+    """Return what a detector's suspicion is called."""
+    return DETECTORS[name].label if name in DETECTORS else name

@@ -1,0 +1,132 @@
+"""Notes, tags and signals of a trace: the part of its head that people write, and views of the list under a name."""
+
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts.access import ProjectRequest, current_user, project_page
+from accounts.models import Role
+from traces import people
+from traces.models import Note, SavedView, Trace
+from traces.views.trace import get_trace
+
+
+def back(request: ProjectRequest, fallback: str) -> str:
+    """Return the page to go back to: one of ours, else the fallback."""
+    wanted = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if wanted and safe else fallback
+
+
+def answer(request: ProjectRequest, found: Trace, *, error: str = "") -> HttpResponse:
+    """Answer with the changed part of the page, or go back to it."""
+    if request.wants_partial:
+        context = {
+            "trace": found,
+            "error": error,
+            "is_open": True,
+            "chosen": request.POST.get("span", ""),
+            **people.said_of(found),
+        }
+        return render(
+            request, "traces/_trace_people.html", {**context, "may_write": True}, status=422 if error else 200
+        )
+    if error:
+        messages.error(request, error)
+    return redirect(back(request, reverse("traces:trace", args=[request.project.slug, found.trace_id])))
+
+
+@require_POST
+@project_page(Role.REVIEWER)
+def add_note(request: ProjectRequest, trace_id: str) -> HttpResponse:
+    """Keep a note on a trace, or on the span `span`."""
+    found = get_trace(request, trace_id)
+    try:
+        people.add_note(
+            found, request.POST.get("text", ""), span_id=request.POST.get("span", ""), user=current_user(request)
+        )
+    except people.PeopleError as error:
+        return answer(request, found, error=str(error))
+    return answer(request, found)
+
+
+@require_POST
+@project_page(Role.REVIEWER)
+def delete_note(request: ProjectRequest, trace_id: str, pk: int) -> HttpResponse:
+    """Take away a note of one's own; an admin takes away any."""
+    found = get_trace(request, trace_id)
+    note = get_object_or_404(Note.objects.select_related("trace", "project"), pk=pk, trace=found)
+    if note.author_id is not None and note.author != current_user(request) and not request.role.allows(Role.ADMIN):
+        return answer(request, found, error="Only its author, or an admin, takes a note away.")
+    people.delete_note(note, user=current_user(request))
+    return answer(request, found)
+
+
+@require_POST
+@project_page(Role.REVIEWER)
+def change_tags(request: ProjectRequest, trace_id: str) -> HttpResponse:
+    """Add the tag `tag`, or take away the tag `remove`."""
+    found = get_trace(request, trace_id)
+    span_id = request.POST.get("span", "")
+    try:
+        if remove := request.POST.get("remove", "").replace("\0", ""):
+            people.remove_tag(found, remove, span_id=span_id.replace("\0", ""))
+        else:
+            people.add_tag(found, request.POST.get("tag", ""), span_id=span_id, user=current_user(request))
+    except people.PeopleError as error:
+        return answer(request, found, error=str(error))
+    return answer(request, found)
+
+
+# Saved views -----------------------------------------------------------------------------------------------------
+
+
+@require_http_methods(["POST"])
+@project_page()
+def save_view(request: ProjectRequest) -> HttpResponse:
+    """Keep the shown list under a name. A viewer keeps views for themselves; from reviewer up they can be shared."""
+    is_shared = "shared" in request.POST and request.role.allows(Role.REVIEWER)
+    fallback = reverse("traces:trace_list", args=[request.project.slug])
+    try:
+        view = people.save_view(
+            request.project,
+            name=request.POST.get("name", ""),
+            query=request.POST.get("q", "").replace("\0", ""),
+            time_range=request.POST.get("range", ""),
+            sort=request.POST.get("sort", ""),
+            columns=[name[:40] for name in request.POST.getlist("column")][:40],
+            is_shared=is_shared,
+            user=current_user(request),
+        )
+    except people.PeopleError as error:
+        messages.error(request, str(error))
+        return redirect(back(request, fallback))
+    messages.success(request, f"The view “{view.name}” is saved.")
+    return redirect(view_url(request, view))
+
+
+@require_POST
+@project_page()
+def delete_view(request: ProjectRequest, pk: int) -> HttpResponse:
+    """Take away a view of one's own; an admin takes away any."""
+    view = get_object_or_404(people.views_of(request.project, current_user(request)), pk=pk)
+    if view.owner_id is not None and view.owner != current_user(request) and not request.role.allows(Role.ADMIN):
+        messages.error(request, "Only the one who made a view, or an admin, takes it away.")
+    else:
+        view.delete()
+        messages.success(request, f"The view “{view.name}” is gone.")
+    return redirect(reverse("traces:trace_list", args=[request.project.slug]))
+
+
+def view_url(request: ProjectRequest, view: SavedView) -> str:
+    """Return the address of a view: the list's own words, which it reads as if they had been typed."""
+    given = {"q": view.query, "range": view.time_range, "sort": view.sort, "view": str(view.pk)}
+    query = [(name, value) for name, value in given.items() if value] + [("column", name) for name in view.columns]
+    return f"{reverse('traces:trace_list', args=[request.project.slug])}?{urlencode(query)}"
