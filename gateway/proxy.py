@@ -27,7 +27,7 @@ from gateway.exchange import (
     new_span_id,
     new_trace_id,
 )
-from gateway.recorder import Entry, Finished, Started, current_recorder
+from gateway.recorder import Finished, current_recorder
 from providers.completions import error_field, error_text, first_line
 from providers.forwarding import Forwarded, ForwardingError, forward
 from providers.registry import Resolved, UnknownModel, is_scripted, resolve
@@ -180,14 +180,7 @@ def answer_forwarded(
     is_kept: bool,
 ) -> HttpResponseBase:
     """Send a request on and pass the answer back."""
-    project_pk = request.project.pk
-
-    def done() -> None:
-        if is_kept:
-            record(Finished(exchange, project_pk))
-
-    if is_kept:
-        record(Started(exchange, project_pk))
+    done = book(request, exchange, is_kept=is_kept)
     try:
         forwarded = forward(resolved, exchange.path, raw, headers)
     except ForwardingError as error:
@@ -300,17 +293,10 @@ def answer_scripted(
         completion = completions.complete(chat)
     except completions.RequestError as error:
         raise ApiError(error.status, str(error), param=error.param, code=error.code) from None
+    done = book(request, exchange, is_kept=is_kept)
     time.sleep(completion.delay_s)
     answered = responses.to_response(body, completion.body) if path == RESPONSES else completion.body
     exchange.status, exchange.is_stream = 200, bool(body.get("stream"))
-    project_pk = request.project.pk
-
-    def done() -> None:
-        if is_kept:
-            record(Finished(exchange, project_pk))
-
-    if is_kept:
-        record(Started(exchange, project_pk))
     response: HttpResponseBase
     if exchange.is_stream:
         texts = (
@@ -329,12 +315,27 @@ def answer_scripted(
     return with_headers(response, passed, exchange, is_kept=is_kept)
 
 
-def record(entry: Entry) -> None:
-    """Hand an entry to the recorder. Nothing that goes wrong there may reach the caller."""
+def book(request: ProjectRequest, exchange: Exchange, *, is_kept: bool) -> Callable[[], None]:
+    """Put a call on the books and return what tells its end. Nothing that goes wrong there may reach the caller.
+
+    The calls of our own runner are in the book already.
+    """
+    if request.is_internal:
+        return lambda: None
+    project_pk = request.project.pk
     try:
-        current_recorder().put(entry)
+        booking = current_recorder().book(exchange, project_pk, keeps_trace=is_kept)
     except Exception:
-        log.exception("Proxy: a call could not be handed to the recorder.")
+        log.exception("Proxy: a call could not be put on the books.")
+        return lambda: None
+
+    def done() -> None:
+        try:
+            current_recorder().put(Finished(exchange, project_pk, booking, is_kept))
+        except Exception:
+            log.exception("Proxy: a call could not be handed to the recorder.")
+
+    return done
 
 
 __all__ = ["CHAT", "RESPONSES", "AnswerBody", "answer"]

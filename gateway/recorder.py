@@ -1,5 +1,7 @@
 """Records proxied calls behind their answers: a bounded queue in memory, and one thread of the web process that writes.
 
+That a call was made is in the book before it is sent (`gateway.book`); here come its end and its trace.
+
 Nothing that goes wrong here reaches a caller. While the database cannot be written the queue fills; what comes when it is full is
 dropped, counted, and said in the log. `flush` empties it when the process ends; what a kill -9 loses is what has not been written
 yet, as a rule the last quarter of a second (docs/proxy.md).
@@ -21,6 +23,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 from django.utils import timezone
 
 from accounts.models import Project
+from gateway.book import Booking, Bookkeeper
 from gateway.exchange import Exchange, Observed, observe
 from providers.ledger import LEFT_OPEN, Ending, write_ends
 from providers.models import Call, CallState
@@ -38,22 +41,13 @@ FLUSH_S = 2.5
 
 
 @dataclass(frozen=True)
-class Started:
-    """A call that is about to be sent."""
-
-    exchange: Exchange
-    project_pk: int
-
-
-@dataclass(frozen=True)
 class Finished:
-    """A call that has ended, whichever way."""
+    """A call that has ended, whichever way. `keeps_trace`: whether it is recorded, beside its entry in the book."""
 
     exchange: Exchange
     project_pk: int
-
-
-Entry = Started | Finished
+    booking: Booking
+    keeps_trace: bool = True
 
 
 class Recorder:
@@ -61,15 +55,16 @@ class Recorder:
 
     def __init__(
         self,
-        write: Callable[[list[Entry]], None] | None = None,
+        write: Callable[[list[Finished]], None] | None = None,
         *,
         max_waiting: int = MAX_WAITING,
         max_bytes: int = MAX_WAITING_BYTES,
         linger_s: float = LINGER_S,
     ) -> None:
-        self.write = write or Writer().write
+        self.bookkeeper = Bookkeeper()
+        self.write = write or Writer(self.bookkeeper).write
         self.max_waiting, self.max_bytes, self.linger_s = max_waiting, max_bytes, linger_s
-        self.waiting: deque[Entry] = deque()
+        self.waiting: deque[Finished] = deque()
         self.bytes = 0
         self.dropped = 0
         self.written = 0
@@ -79,7 +74,11 @@ class Recorder:
         self.thread: threading.Thread | None = None
         self.in_work = 0
 
-    def put(self, entry: Entry) -> bool:
+    def book(self, exchange: Exchange, project_pk: int, *, keeps_trace: bool) -> Booking:
+        """Put a call on the books, before it is sent."""
+        return self.bookkeeper.start(new_call(exchange, project_pk, keeps_trace=keeps_trace))
+
+    def put(self, entry: Finished) -> bool:
         """Take an entry, at once; False where the queue is full and it is lost."""
         size = entry_size(entry)
         with self.changed:
@@ -137,7 +136,7 @@ class Recorder:
                 self.written += len(batch)
                 self.changed.notify_all()
 
-    def write_until_done(self, batch: list[Entry]) -> None:
+    def write_until_done(self, batch: list[Finished]) -> None:
         """Write a batch, again and again while the database is away; an entry that it refuses for good is dropped."""
         wait_s = 0.1
         while True:
@@ -161,9 +160,9 @@ class Recorder:
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
 
-def entry_size(entry: Entry) -> int:
+def entry_size(entry: Finished) -> int:
     """Return about how many bytes an entry holds."""
-    return 2_000 + (entry.exchange.size + entry.exchange.sent_size if isinstance(entry, Finished) else 0)
+    return 2_000 + entry.exchange.size + entry.exchange.sent_size
 
 
 # Writing ---------------------------------------------------------------------------------------------------------
@@ -172,19 +171,18 @@ def entry_size(entry: Entry) -> int:
 class Writer:
     """Writes entries into the book of calls and the store of traces."""
 
-    def __init__(self) -> None:
-        self.worker = f"proxy:{socket.gethostname()[:60]}:{os.getpid()}"
-        self.open: dict[str, int] = {}  # keys of calls that are in the book as started, by span
+    def __init__(self, bookkeeper: Bookkeeper) -> None:
+        self.bookkeeper = bookkeeper
         self.done: set[str] = set()  # spans of the batch in work whose trace is kept already: a retry leaves them
         self.has_closed_old = False
 
-    def write(self, batch: list[Entry]) -> None:
+    def write(self, batch: list[Finished]) -> None:
         """Write a batch. May be called again with the same one where it raised."""
         try:
             if not connection.in_atomic_block:
                 close_old_connections()
             if not self.has_closed_old:
-                close_left_open(self.worker)
+                close_left_open(worker_name())
                 self.has_closed_old = True
             self.write_batch(batch)
         except DatabaseError:
@@ -192,13 +190,13 @@ class Writer:
                 connection.close()
             raise
 
-    def write_batch(self, batch: list[Entry]) -> None:
-        finished = {entry.exchange.span_id: entry for entry in batch if isinstance(entry, Finished)}
-        observed = {span_id: observe(entry.exchange) for span_id, entry in finished.items()}
+    def write_batch(self, batch: list[Finished]) -> None:
+        observed = {entry.exchange.span_id: observe(entry.exchange) for entry in batch}
         by_project: dict[int, list[str]] = {}
-        for span_id, entry in finished.items():
-            by_project.setdefault(entry.project_pk, []).append(span_id)
-        known = Project.objects.in_bulk([entry.project_pk for entry in batch])
+        for entry in batch:
+            if entry.keeps_trace:
+                by_project.setdefault(entry.project_pk, []).append(entry.exchange.span_id)
+        known = Project.objects.in_bulk({entry.project_pk for entry in batch})
         for project_pk, span_ids in by_project.items():
             wanted = [observed[one] for one in span_ids if one not in self.done]
             if project_pk in known and wanted:
@@ -207,42 +205,40 @@ class Writer:
                     log.error("Proxy: a call could not be recorded: %s", reason)
             self.done.update(span_ids)
         self.write_book([entry for entry in batch if entry.project_pk in known], observed)
-        self.done.difference_update(finished)
+        self.done.difference_update(observed)
 
-    def write_book(self, batch: list[Entry], observed: dict[str, Observed]) -> None:
-        """Write starts and ends in one transaction: one row a call, at once where both are in the batch."""
-        rows: dict[str, Call] = {}
-        ends = []
+    def write_book(self, batch: list[Finished], observed: dict[str, Observed]) -> None:
+        """Write how calls ended, in one transaction; a call that is not in the book yet comes there as a whole."""
+        late, ends = [], []
         for entry in batch:
-            span_id = entry.exchange.span_id
-            ending = ending_of(entry.exchange, observed[span_id]) if span_id in observed else {}
-            if isinstance(entry, Started):
-                rows[span_id] = self.new_call(entry, **ending)
-            elif span_id in self.open:
-                ends.append(Ending(pk=self.open[span_id], **ending))
+            ending = ending_of(entry.exchange, observed[entry.exchange.span_id])
+            if self.bookkeeper.withdraw(entry.booking):
+                late.append(new_call(entry.exchange, entry.project_pk, keeps_trace=entry.keeps_trace, **ending))
             else:
-                rows.setdefault(span_id, self.new_call(entry, **ending))
+                ends.append(Ending(pk=entry.booking.call.pk, **ending))
         with transaction.atomic():
-            made = Call.objects.bulk_create(rows.values()) if rows else []
+            Call.objects.bulk_create(late)
             if ends:
                 write_ends(ends)
-        self.open |= {span_id: call.pk for span_id, call in zip(rows, made, strict=True) if span_id not in observed}
-        for span_id in observed:
-            self.open.pop(span_id, None)
 
-    def new_call(self, entry: Entry, **ending: Any) -> Call:
-        exchange = entry.exchange
-        return Call(
-            project_id=entry.project_pk,
-            provider=exchange.provider[:60],
-            model=exchange.model.replace("\x00", "")[:200],
-            purpose=PURPOSE,
-            job=PURPOSE,
-            subject=f"trace:{exchange.trace_id}"[:80],
-            worker=self.worker[:120],
-            started_at=moment(exchange.start_ns),
-            **ending,
-        )
+
+def worker_name() -> str:
+    return f"proxy:{socket.gethostname()[:60]}:{os.getpid()}"
+
+
+def new_call(exchange: Exchange, project_pk: int, *, keeps_trace: bool, **ending: Any) -> Call:
+    """Return a call's row: as started, or as ended."""
+    return Call(
+        project_id=project_pk,
+        provider=exchange.provider[:60],
+        model=exchange.model.replace("\x00", "")[:200],
+        purpose=PURPOSE,
+        job=PURPOSE,
+        subject=f"trace:{exchange.trace_id}"[:80] if keeps_trace else "",
+        worker=worker_name()[:120],
+        started_at=moment(exchange.start_ns),
+        **ending,
+    )
 
 
 def ending_of(exchange: Exchange, observed: Observed) -> dict[str, Any]:

@@ -50,16 +50,26 @@ class HeldRecorder:
     def __init__(self) -> None:
         self.entries = []
 
+    def book(self, exchange, project_pk, *, keeps_trace):
+        from gateway.book import Booking, write_calls
+        from gateway.recorder import new_call
+
+        booking = Booking(new_call(exchange, project_pk, keeps_trace=keeps_trace))
+        write_calls([booking.call])
+        booking.is_written.set()
+        return booking
+
     def put(self, entry) -> bool:
         self.entries.append(entry)
         return True
 
     def flush(self, timeout_s: float = 0.0) -> bool:
+        from gateway.book import Bookkeeper
         from gateway.recorder import Writer
 
         batch, self.entries = self.entries, []
         if batch:
-            Writer().write(batch)
+            Writer(Bookkeeper()).write(batch)
         return True
 
 

@@ -143,10 +143,32 @@ def test_store_false_keeps_the_numbers_and_no_text(client, project, server, held
 
 
 @pytest.mark.django_db
-def test_record_off_forwards_and_keeps_nothing(client, project, server, held_recorder):
-    assert post(client, ASK, **{"X-Markbook-Record": "off"}).status_code == 200
+def test_record_off_forwards_and_keeps_no_trace_but_the_call_is_in_the_book(client, project, server, held_recorder):
+    response = post(client, ASK, **{"X-Markbook-Record": "off"})
+    assert response.status_code == 200
+    read(response)
+    held_recorder.flush()
 
-    assert held_recorder.entries == []
+    assert "X-Markbook-Trace-Id" not in response
+    assert Trace.objects.count() == 0
+    call = Call.objects.get()
+    assert (call.state, call.input_tokens, call.subject) == ("answered", 12, "")
+
+
+@pytest.mark.django_db
+def test_a_call_is_in_the_book_before_it_is_sent(client, project, server, held_recorder):
+    received, book = [], held_recorder.book
+
+    def note(*args, **options):
+        booking = book(*args, **options)
+        received.append((len(server.requests), Call.objects.get().state))
+        return booking
+
+    held_recorder.book = note
+    read(post(client, ASK))
+
+    assert received == [(0, "started")]
+    assert len(server.requests) == 1
 
 
 @pytest.mark.django_db

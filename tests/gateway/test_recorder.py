@@ -9,8 +9,9 @@ import pytest
 from django.db import OperationalError
 
 from gateway.attribution import Attribution
+from gateway.book import Booking, Bookkeeper, write_calls
 from gateway.exchange import CHAT, Exchange, new_span_id, new_trace_id
-from gateway.recorder import Finished, Recorder, Started, Writer, is_gone
+from gateway.recorder import Finished, Recorder, Writer, is_gone, new_call, worker_name
 from providers.models import Call, CallState
 from tests.factories import make_project
 from traces.models import Trace
@@ -28,9 +29,14 @@ def make_exchange(**overrides):
     return exchange
 
 
-def entries(project_pk=1, **overrides):
+def make_entry(project_pk=1, *, keeps_trace=True, **overrides):
+    """Return a call that has ended and is not in the book."""
     exchange = make_exchange(**overrides)
-    return [Started(exchange, project_pk), Finished(exchange, project_pk)]
+    return Finished(exchange, project_pk, Booking(new_call(exchange, project_pk, keeps_trace=keeps_trace)), keeps_trace)
+
+
+def make_writer():
+    return Writer(Bookkeeper())
 
 
 class Store:
@@ -49,7 +55,7 @@ class Store:
 def test_recorder_writes_in_order_what_it_was_given():
     store = Store()
     recorder = Recorder(store, linger_s=0.01)
-    given = [entry for _ in range(150) for entry in entries()]
+    given = [make_entry() for _ in range(300)]
     assert all(recorder.put(entry) for entry in given)
 
     assert recorder.flush(5)
@@ -59,7 +65,7 @@ def test_recorder_writes_in_order_what_it_was_given():
 def test_recorder_tries_again_while_the_database_is_locked():
     store = Store(refusals=3)
     recorder = Recorder(store, linger_s=0.01)
-    for entry in entries():
+    for entry in (make_entry(), make_entry()):
         recorder.put(entry)
 
     assert recorder.flush(5)
@@ -70,20 +76,20 @@ def test_recorder_that_is_full_drops_counts_and_says_so(caplog):
     gate = threading.Event()
     recorder = Recorder(lambda batch: gate.wait(10), max_waiting=5, linger_s=0.0)
     with caplog.at_level(logging.ERROR):
-        taken = [recorder.put(entries()[1]) for _ in range(200)]
+        taken = [recorder.put(make_entry()) for _ in range(200)]
     gate.set()
 
     assert taken.count(False) == recorder.dropped > 50
     assert "calls were not recorded so far" in caplog.text
     assert len(caplog.records) == 1
     assert recorder.flush(5)
-    assert recorder.put(entries()[1])
+    assert recorder.put(make_entry())
 
 
 def test_recorder_bounds_the_bytes_that_wait():
     gate = threading.Event()
     recorder = Recorder(lambda batch: gate.wait(10), max_bytes=50_000, linger_s=0.0)
-    taken = [recorder.put(entries(size=20_000)[1]) for _ in range(20)]
+    taken = [recorder.put(make_entry(size=20_000)) for _ in range(20)]
     gate.set()
 
     assert False in taken
@@ -95,7 +101,7 @@ def test_put_does_not_wait_for_a_database_that_hangs():
     recorder = Recorder(lambda batch: gate.wait(10), linger_s=0.0)
     start = time.perf_counter()
     for _ in range(500):
-        recorder.put(entries()[1])
+        recorder.put(make_entry())
     took = time.perf_counter() - start
     gate.set()
 
@@ -104,7 +110,7 @@ def test_put_does_not_wait_for_a_database_that_hangs():
 
 
 def test_recorder_drops_one_entry_that_cannot_be_kept_and_keeps_the_others(caplog):
-    bad = entries()[1]
+    bad = make_entry()
     kept = []
 
     def write(batch):
@@ -113,7 +119,7 @@ def test_recorder_drops_one_entry_that_cannot_be_kept_and_keeps_the_others(caplo
         kept.extend(batch)
 
     recorder = Recorder(write, linger_s=0.05)
-    good = [entries()[1] for _ in range(3)]
+    good = [make_entry() for _ in range(3)]
     for entry in [good[0], bad, *good[1:]]:
         recorder.put(entry)
 
@@ -125,7 +131,7 @@ def test_recorder_drops_one_entry_that_cannot_be_kept_and_keeps_the_others(caplo
 def test_flush_gives_up_in_time_and_says_what_is_lost(caplog):
     gate = threading.Event()
     recorder = Recorder(lambda batch: gate.wait(10), linger_s=0.0)
-    recorder.put(entries()[1])
+    recorder.put(make_entry())
 
     assert recorder.flush(0.1) is False
     assert "not recorded before the end" in caplog.text
@@ -141,9 +147,8 @@ call_command("migrate", verbosity=0)
 from accounts.models import Project
 project = Project.objects.create(slug="default", name="Default")
 from gateway.recorder import current_recorder
-from tests.gateway.test_recorder import entries
-for entry in entries(project.pk):
-    current_recorder().put(entry)
+from tests.gateway.test_recorder import make_entry
+current_recorder().put(make_entry(project.pk))
 """
     environment = {
         **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
@@ -158,13 +163,14 @@ for entry in entries(project.pk):
 
 
 @pytest.mark.django_db
-def test_writer_books_a_call_that_takes_long_as_started_and_closes_it():
-    project, writer = make_project(), Writer()
-    started, finished = entries(project.pk)
-
-    writer.write([started])
+def test_writer_closes_a_call_that_is_in_the_book():
+    project = make_project()
+    entry = make_entry(project.pk)
+    write_calls([entry.booking.call])
+    entry.booking.is_written.set()
     assert Call.objects.get().state == CallState.STARTED
-    writer.write([finished])
+
+    make_writer().write([entry])
     call = Call.objects.get()
 
     assert (call.state, call.purpose, call.provider) == (CallState.ANSWERED, "proxy", "default")
@@ -173,19 +179,31 @@ def test_writer_books_a_call_that_takes_long_as_started_and_closes_it():
 
 
 @pytest.mark.django_db
-def test_writer_books_an_end_whose_start_was_dropped():
-    project = make_project()
-    Writer().write(entries(project.pk)[1:])
+def test_writer_books_a_call_whose_start_could_not_be_written_and_nobody_books_it_again():
+    project, bookkeeper = make_project(), Bookkeeper()
+    entry = make_entry(project.pk)
+
+    Writer(bookkeeper).write([entry])
+    assert bookkeeper.write_batch([entry.booking])
 
     assert Call.objects.get().state == CallState.ANSWERED
 
 
 @pytest.mark.django_db
-def test_writer_again_with_the_same_batch_keeps_one_trace():
-    project, writer = make_project(), Writer()
-    batch = entries(project.pk)
-    writer.write(batch)
-    Writer().write(batch[1:])
+def test_writer_books_a_call_that_is_not_to_be_recorded_without_a_trace():
+    project = make_project()
+    make_writer().write([make_entry(project.pk, keeps_trace=False)])
+
+    call = Call.objects.get()
+    assert (call.state, call.subject, Trace.objects.count()) == (CallState.ANSWERED, "", 0)
+
+
+@pytest.mark.django_db
+def test_writer_again_with_the_same_entry_keeps_one_trace():
+    project = make_project()
+    entry = make_entry(project.pk)
+    make_writer().write([entry])
+    make_writer().write([entry])
 
     assert Trace.objects.get().span_count == 1
 
@@ -193,20 +211,19 @@ def test_writer_again_with_the_same_batch_keeps_one_trace():
 @pytest.mark.django_db
 def test_writer_passes_over_a_project_that_is_gone():
     project = make_project()
-    Writer().write([*entries(987_654_321), *entries(project.pk)])
+    make_writer().write([make_entry(987_654_321), make_entry(project.pk)])
 
     assert Trace.objects.count() == Call.objects.count() == 1
 
 
 @pytest.mark.django_db
 def test_writer_closes_what_a_killed_process_left_open():
-    project, dead = make_project(), Writer()
-    dead.worker = dead.worker.rpartition(":")[0] + ":999999999"
-    dead.write([entries(project.pk)[0]])
-    other = Call.objects.get()
-    Call.objects.filter(pk=other.pk).update(worker=dead.worker)
+    project = make_project()
+    other = new_call(make_exchange(), project.pk, keeps_trace=True)
+    other.worker = worker_name().rpartition(":")[0] + ":999999999"
+    write_calls([other])
 
-    Writer().write(entries(project.pk))
+    make_writer().write([make_entry(project.pk)])
 
     other.refresh_from_db()
     assert other.state == CallState.UNKNOWN
