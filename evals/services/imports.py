@@ -2,31 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from functools import partial
 from typing import IO
 
 from accounts.access import DEFAULT_PROJECT
 from accounts.models import Project
-from accounts.services import create_project
+from accounts.services import AccountError, create_project
 from evals.graders import BadConfig
 from evals.models import GraderVersion, RaterKind
 from evals.services.graders import imported_grader
 from evals.services.scores import NewScore, record_scores
 from traces.formats import BadLine, ImportedScore, ImportedTrace, read_traces
-from traces.models import Source
+from traces.models import Source, Trace
 from traces.otlp import LogItem
 from traces.services import ingest_logs, ingest_spans
 
 BATCH_SPANS = 1000
+SLIP = 0.8  # of 1: two words that share so much are one, mistyped
 MAX_BAD = 1000  # bad lines that are kept with their reason; the others are only counted
 
 
 @dataclass
 class ImportReport:
-    """What became of a file. `fresh` counts the scores that were not there before; the same file again has none."""
+    """What became of a file. `fresh` counts what was not there before; the same file again has none."""
 
     name: str
     runs: int = 0
+    fresh_runs: int = 0
     spans: int = 0
     scores: int = 0
     fresh_scores: int = 0
@@ -39,13 +42,37 @@ class ImportReport:
             self.bad.append(line)
 
 
-def project_by_slug(slug: str) -> tuple[Project, bool]:
-    """Return the project of a slug, and whether it was made just now. Raises AccountError for a slug that cannot be one."""
+def project_by_slug(slug: str, *, create: bool = False) -> tuple[Project, bool]:
+    """Return the project of a slug, and whether it was made just now.
+
+    Raises AccountError for a slug that cannot be one, and for one that looks like a slip of a known one, unless told to `create` it.
+    """
     slug = slug or DEFAULT_PROJECT
     found = Project.objects.filter(slug=slug).first()
     if found is not None:
         return found, False
+    known = Project.objects.order_by("slug").values_list("slug", flat=True)
+    meant = None if create else next((other for other in known if is_slip(slug, other)), None)
+    if meant is not None:
+        raise AccountError(f"There is no project {slug!r}; did you mean {meant!r}? To make it, add --create-project.")
     return create_project(slug.replace("-", " ").capitalize(), slug=slug), True
+
+
+def is_slip(written: str, known: str) -> bool:
+    """Say whether a slug looks like another one mistyped: hyphens or capitals apart, or one word nearly the same.
+
+    Words that differ in a figure or are shorter than four letters are meant as they stand: tau1 and tau2, team-a and team-b.
+    """
+    written, known = written.lower(), known.lower()
+    if written.replace("-", "") == known.replace("-", ""):
+        return True
+    ours, theirs = written.split("-"), known.split("-")
+    differing = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
+    if len(ours) != len(theirs) or len(differing) != 1:
+        return False
+    mine, other = differing[0]
+    figures = any(letter.isdigit() for letter in mine + other)
+    return not figures and min(len(mine), len(other)) >= 4 and SequenceMatcher(None, mine, other).ratio() >= SLIP
 
 
 def import_file(
@@ -84,6 +111,7 @@ class Importer:
         self.logs: list[LogItem] = []
         self.span_count = 0
         self.seen: set[str] = set()
+        self.unwritten: set[str] = set()
         self.graders: dict[tuple[str, tuple[float, float], float | None], GraderVersion] = {}
 
     def add(self, run: ImportedTrace) -> None:
@@ -94,6 +122,7 @@ class Importer:
         for record in run.records[:1]:
             if record.trace_id not in self.seen:
                 self.seen.add(record.trace_id)
+                self.unwritten.add(record.trace_id)
                 self.report.runs += 1
         if self.span_count >= BATCH_SPANS:
             self.flush()
@@ -103,7 +132,10 @@ class Importer:
         runs, self.waiting, self.span_count = self.waiting, [], 0
         records = [record for run in runs for record in run.records]
         if records:
+            known = Trace.objects.filter(project=self.project, trace_id__in=self.unwritten).count()
             result = ingest_spans(self.project, records, source=Source.IMPORT)
+            self.report.fresh_runs += len(self.unwritten & result.trace_pks.keys()) - known
+            self.unwritten.clear()
             self.report.spans += result.accepted
             for reason in result.rejected:
                 self.report.add_bad(BadLine(f"{runs[0].place} to {runs[-1].place}", reason))

@@ -48,7 +48,7 @@ def row_counts():
 def test_an_import_keeps_runs_and_scores_and_makes_the_project_it_is_told(tmp_path):
     out, err = run("import_traces", write_lines(tmp_path / "a.jsonl", STEPS), "--project", "shop")
     assert "Made the project shop." in out
-    assert "1 runs, 2 spans, 2 scores (2 new), 0 bad lines" in out
+    assert "1 run (1 new), 2 spans, 2 scores (2 new), 0 bad lines" in out
     assert err == ""
     trace = Trace.objects.get(project__slug="shop")
     assert (trace.trace_id, trace.source, trace.tool_call_count) == ("run-1", "import", 1)
@@ -73,7 +73,8 @@ def test_a_second_import_changes_no_row_count(tmp_path):
     before = row_counts()
     out, _ = run("import_traces", path)
     assert row_counts() == before
-    assert "(0 new)" in out
+    assert "2 runs (0 new, 2 already here)" in out
+    assert "2 scores (0 new)" in out
 
 
 def test_bad_lines_are_listed_by_number_and_the_exit_says_so(tmp_path):
@@ -103,10 +104,43 @@ def test_folders_patterns_and_gzip_are_read(tmp_path):
 def test_a_missing_file_is_said_and_the_others_are_imported(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", STEPS)
     err = io.StringIO()
-    with pytest.raises(CommandError):
+    with pytest.raises(CommandError, match=r"^1 path was not found; the rest is imported.$"):
         call_command("import_traces", str(tmp_path / "none.jsonl"), str(path), stdout=io.StringIO(), stderr=err)
-    assert "none.jsonl: there is no such file" in err.getvalue()
+    assert "none.jsonl: this path does not exist." in err.getvalue()
     assert Trace.objects.count() == 1
+
+
+def test_a_path_that_does_not_exist_alone_is_no_line_left_out_and_makes_no_project(tmp_path):
+    err = io.StringIO()
+    with pytest.raises(CommandError, match=r"^Nothing was imported: no file was found.$") as caught:
+        call_command("import_traces", str(tmp_path / "none.jsonl"), "--project", "shop", stderr=err)
+    assert caught.value.returncode == 1
+    assert "none.jsonl: this path does not exist." in err.getvalue()
+    assert not Project.objects.filter(slug="shop").exists()
+
+
+def test_a_run_in_several_batches_is_new_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("evals.services.imports.BATCH_SPANS", 1)
+    path = write_lines(tmp_path / "a.jsonl", STEPS, {**STEPS, "trace_id": "run-2"}, STEPS)
+    assert "2 runs (2 new)" in run("import_traces", path)[0]
+
+
+@pytest.mark.parametrize("slip", ["suport-desk", "support-desks", "supportdesk", "Support-Desk"])
+def test_a_mistyped_project_is_refused_and_made_only_when_told(tmp_path, slip):
+    make_project(slug="support-desk")
+    path = write_lines(tmp_path / "a.jsonl", STEPS)
+    with pytest.raises(CommandError, match=r"did you mean 'support-desk'.* --create-project"):
+        run("import_traces", path, "--project", slip)
+    assert Trace.objects.count() == 0
+    assert f"Made the project {slip}." in run("import_traces", path, "--project", slip, "--create-project")[0]
+
+
+@pytest.mark.parametrize(
+    ("known", "other"), [("tau2-retail", "tau1-retail"), ("team-a", "team-b"), ("demo", "default"), ("shop", "shop-eu")]
+)
+def test_a_project_with_a_name_of_its_own_is_made(tmp_path, known, other):
+    make_project(slug=known)
+    assert "Made the project" in run("import_traces", write_lines(tmp_path / "a.jsonl", STEPS), "--project", other)[0]
 
 
 def test_a_gzip_file_that_breaks_off_keeps_what_came_before(tmp_path):

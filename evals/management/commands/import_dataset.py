@@ -29,6 +29,9 @@ class Command(BaseCommand):
             metavar="P",
             help="the project's short name; made where it is missing (default: default)",
         )
+        parser.add_argument(
+            "--create-project", action="store_true", help="make the project even where its name looks mistyped"
+        )
         parser.add_argument("--replace", action="store_true", help="take out the items that the file does not have")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,7 +44,7 @@ class Command(BaseCommand):
         if not lines.items:
             raise CommandError("No line holds an item; nothing was imported.")
         try:
-            project, is_new = project_by_slug(options["project"])
+            project, is_new = project_by_slug(options["project"], create=options["create_project"])
             if is_new:
                 self.stdout.write(f"Made the project {project.slug}.")
             dataset = Dataset.objects.filter(project=project, slug=slugify(name)[:50] or "dataset").first()

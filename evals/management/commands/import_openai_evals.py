@@ -28,13 +28,16 @@ class Command(BaseCommand):
             metavar="P",
             help="the project's short name; made where it is missing (default: default)",
         )
+        parser.add_argument(
+            "--create-project", action="store_true", help="make the project even where its name looks mistyped"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder = Path(options["folder"])
         if not folder.exists():
             raise CommandError(f"{folder} is not there.")
         try:
-            project, is_new = project_by_slug(options["project"])
+            project, is_new = project_by_slug(options["project"], create=options["create_project"])
         except AccountError as error:
             raise CommandError(str(error)) from None
         if is_new:

@@ -40,6 +40,9 @@ class Command(BaseCommand):
             help="the project's short name; made where it is missing (default: default)",
         )
         parser.add_argument(
+            "--create-project", action="store_true", help="make the project even where its name looks mistyped"
+        )
+        parser.add_argument(
             "--format",
             default="",
             choices=["", *NAMES],
@@ -49,22 +52,29 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         files, missing = find_files(options["paths"])
+        for path in missing:
+            said = "no JSONL or JSON file is in it" if Path(path).exists() else "this path does not exist"
+            self.stderr.write(f"{path}: {said}.")
+        if not files:
+            raise CommandError("Nothing was imported: no file was found.")
         try:
-            project, is_new = project_by_slug(options["project"])
+            project, is_new = project_by_slug(options["project"], create=options["create_project"])
         except AccountError as error:
             raise CommandError(str(error)) from None
         if is_new:
             self.stdout.write(f"Made the project {project.slug}.")
-        bad_count, runs = len(missing), 0
-        for path in missing:
-            self.stderr.write(f"{path}: there is no such file, or no JSONL or JSON file in it.")
+        bad_count = runs = 0
         for path in files:
             report = self.import_path(project, path, options["format"])
             bad_count, runs = bad_count + report.bad_count, runs + report.runs
             self.show(report)
+        gone = f"{len(missing):,} {'path was' if len(missing) == 1 else 'paths were'} not found" if missing else ""
         if bad_count:
             left_out = f"{bad_count:,} {'line was' if bad_count == 1 else 'lines were'} left out"
-            raise CommandError(f"{left_out}; {'the rest is' if runs else 'nothing was'} imported.")
+            also = f", and {gone}" if gone else ""
+            raise CommandError(f"{left_out}{also}; {'the rest is' if runs else 'nothing was'} imported.")
+        if gone:
+            raise CommandError(f"{gone}; the rest is imported.")
 
     def import_path(self, project: Any, path: str, format_name: str) -> ImportReport:
         """Import one file, with its progress on a terminal."""
@@ -85,8 +95,11 @@ class Command(BaseCommand):
     def show(self, report: ImportReport) -> None:
         """Say what became of a file."""
         added = f"{report.scores:,} scores ({report.fresh_scores:,} new)" if report.scores else "no scores"
+        again = report.runs - report.fresh_runs
+        news = f"{report.fresh_runs:,} new" + (f", {again:,} already here" if again else "")
         self.stdout.write(
-            f"{report.name}: {report.runs:,} runs, {report.spans:,} spans, {added}, {report.bad_count:,} bad lines"
+            f"{report.name}: {report.runs:,} {'run' if report.runs == 1 else 'runs'} ({news}), {report.spans:,} spans, {added}, "
+            f"{report.bad_count:,} bad lines"
         )
         for line in report.bad[:SHOWN]:
             self.stderr.write(f"  {line.place}: {line.reason}")
