@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts import queries, services
 from accounts.access import ProjectRequest, current_user, may_create_projects, project_page, visible_projects
+from accounts.addresses import client_address
 from accounts.forms import KeyForm, MemberForm, PasswordForm, ProjectForm, RenameForm, RoleForm, SetUpForm, SignInForm
 from accounts.middleware import LAST_PROJECT, open_view
 from accounts.models import ApiKey, Membership, Role
@@ -49,7 +50,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     """Let a person in; too many wrong passwords are answered 429 without trying."""
     if not settings.LOGIN_REQUIRED or request.user.is_authenticated:
         return redirect(next_address(request))
-    address = request.META.get("REMOTE_ADDR", "")
+    address = client_address(
+        request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For", ""), settings.TRUSTED_PROXIES
+    )
     form, status = SignInForm(request), 200
     if request.method == "POST":
         username = request.POST.get("username", "")

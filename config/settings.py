@@ -3,11 +3,14 @@
 import os
 import secrets
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+
+from accounts.addresses import read_networks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -36,6 +39,15 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
             f"{name}={value!r} is not one of {', '.join(choices)}; for example {name}={choices[0]}."
         )
     return value
+
+
+def env_networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Read addresses and networks from the environment. Raises ImproperlyConfigured with the name and a sample value."""
+    text = os.environ.get(name, "")
+    try:
+        return read_networks(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}={text!r}: {error}; for example {name}=10.0.0.7,192.168.0.0/24.") from error
 
 
 def read_secret_key(data_dir: Path) -> str:
@@ -105,6 +117,8 @@ QUEUE_DIR = DATA_DIR / "queue"
 LOGIN_REQUIRED = env_choice("MARKBOOK_LOGIN", "on", ("on", "off")) == "on"
 LOOPBACK_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 ALLOWED_HOSTS = [host for host in os.environ.get("MARKBOOK_ALLOWED_HOSTS", "").split(",") if host] or LOOPBACK_HOSTS
+# Proxies whose X-Forwarded-For is believed, so that wrong passwords are counted for each caller and not for the proxy.
+TRUSTED_PROXIES = env_networks("MARKBOOK_TRUSTED_PROXIES")
 CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("MARKBOOK_TRUSTED_ORIGINS", "").split(",") if origin]
 # Behind a proxy that speaks HTTPS (the origins say so), cookies go over HTTPS only.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(

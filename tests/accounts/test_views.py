@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from accounts import services
+from accounts.addresses import read_networks
 from accounts.models import ApiKey, AuditEntry, Membership, Role, User
 from tests.factories import make_project
 
@@ -64,6 +65,19 @@ def test_wrong_password_is_422_then_throttled_even_with_the_right_one(client, lo
     response = client.post("/sign-in", {"username": "boss", "password": PASSWORD})
     assert response.status_code == 429
     assert "Wait 15 minutes" in text_of(response)
+
+
+def test_behind_a_trusted_proxy_wrong_passwords_count_for_the_caller_it_names(client, login_on, admin, settings):
+    settings.TRUSTED_PROXIES = read_networks("127.0.0.1")
+
+    def sign_in(caller: str, password: str) -> int:
+        data = {"username": "boss", "password": password}
+        return client.post("/sign-in", data, headers={"x-forwarded-for": caller}).status_code
+
+    for number in range(services.LIMIT_PAIR):
+        assert sign_in(f"10.1.1.{number}, 198.51.100.1", "wrong") == 422
+    assert sign_in("198.51.100.1", PASSWORD) == 429
+    assert sign_in("198.51.100.2", PASSWORD) == 302
 
 
 def test_sign_out_ends_the_session_and_takes_a_post(client, login_on, admin):

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READS = re.compile(
-    r"""(?:environ\.get\(|environ\[|getenv\(|env_int\(|env_choice\()\s*["']([A-Z][A-Z0-9_]+)["']"""
+    r"""(?:environ\.get\(|environ\[|getenv\(|env_int\(|env_choice\(|env_networks\()\s*["']([A-Z][A-Z0-9_]+)["']"""
     r"""|^WATCH_FD = ["']([A-Z_]+)["']""",
     re.MULTILINE,
 )
@@ -50,6 +50,7 @@ def test_every_row_says_default_and_meaning():
         ("MARKBOOK_PROVIDER_CONCURRENCY", "0"),
         ("MARKBOOK_PROVIDER_TIMEOUT_S", "soon"),
         ("MARKBOOK_INGEST_MAX_MB", "-1"),
+        ("MARKBOOK_TRUSTED_PROXIES", "10.0.0.7,proxy.example"),
         ("MARKBOOK_SECRET_KEY", "short"),
         ("DATABASE_URL", "mysql://127.0.0.1/markbook"),
     ],
