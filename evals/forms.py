@@ -147,6 +147,16 @@ class FromTracesForm(forms.Form):
         Dataset.objects.none(), required=False, to_field_name="slug", label="Dataset", empty_label="A new dataset"
     )
     name = forms.CharField(max_length=120, required=False, label="Name of the new dataset")
+    take = forms.ChoiceField(
+        choices=[
+            ("first", "The first request, with what was answered to it as reference"),
+            ("whole", "The whole conversation, with its last answer as reference"),
+        ],
+        required=False,
+        initial="first",
+        label="What an item takes",
+        help_text="To score what is recorded beside models, take the whole conversation: a recorded run is scored by its last answer.",
+    )
 
     def __init__(self, project: Project, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -173,7 +183,7 @@ class ComparisonForm(forms.Form):
         max_value=50,
         initial=1,
         label="Trials",
-        help_text="Attempts at each item; 2 or more also show reliability.",
+        help_text="Up to 50 attempts at each item; 2 or more also show reliability.",
     )
     ceiling_usd = forms.FloatField(
         min_value=0.0001,

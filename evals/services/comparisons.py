@@ -28,6 +28,7 @@ from evals.models import (
     sample_public_id,
 )
 from evals.queries.datasets import revision_items
+from evals.queries.variables import lacking
 from evals.services.graders import GraderSpec, ensure_grader_version
 
 BATCH = 1000
@@ -141,6 +142,7 @@ def create_comparison(
     Raises BadComparison or evals.graders.BadConfig; then nothing is written.
     """
     check_comparison(project, revision, candidates, trials, ceiling_usd)
+    check_variables(revision, candidates)
     if eval is None:
         versions: dict[GraderVersion, bool] = {}
         for spec in graders:
@@ -225,6 +227,19 @@ def check_comparison(
         raise BadComparison(
             f"This would be {samples:,} samples; at most {MAX_SAMPLES:,} fit in one comparison.", param="trials"
         )
+
+
+def check_variables(revision: DatasetRevision, candidates: Sequence[CandidateSpec]) -> None:
+    """Raise BadComparison for a prompt with a variable that no item has: each sample would fail on it."""
+    texts = [
+        (f"candidates[{place}].{name}", getattr(spec, name))
+        for place, spec in enumerate(candidates)
+        if spec.kind == CandidateKind.MODEL and not spec.input_messages
+        for name in ("system_prompt", "user_template")
+    ]
+    lack = next(iter(lacking(revision, texts)), None)
+    if lack is not None and lack.is_everywhere:
+        raise BadComparison(lack.words, param=lack.param)
 
 
 # States ----------------------------------------------------------------------------------------------------------

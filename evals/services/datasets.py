@@ -183,19 +183,20 @@ def dataset_from_traces(
     *,
     name: str = "",
     dataset: Dataset | None = None,
+    whole: bool = False,
     user: User | None = None,
 ) -> Dataset:
     """Make a dataset of recorded runs, or add them to one. A run that is in it already is not added twice.
 
-    An item holds `input`, `messages` (up to and with the user turn that the last answer answers), `reference` (that answer), and
-    `metadata`. Raises BadItems where no trace has a conversation.
+    An item holds `input`, `messages`, `reference` and `metadata`, as `content_of_trace` takes them. Raises BadItems where no trace
+    has a conversation.
     """
     chosen = list(traces)
     tasks = Counter(trace.task for trace in chosen if trace.task)
     by_task = bool(tasks) and len(tasks) * 2 <= len(chosen)
     rows = []
     for trace in chosen:
-        content = content_of_trace(trace)
+        content = content_of_trace(trace, whole=whole)
         if content is not None:
             bucket = (trace.task if by_task else trace.agent_name)[:MAX_BUCKET]
             rows.append(NewItem(content, trace.trace_id, bucket, trace.pk))
@@ -208,15 +209,17 @@ def dataset_from_traces(
     return dataset
 
 
-def content_of_trace(trace: Trace) -> dict[str, Any] | None:
-    """Return what an item keeps of a trace, or None where it has neither a conversation nor an input."""
+def content_of_trace(trace: Trace, *, whole: bool = False) -> dict[str, Any] | None:
+    """Return what an item keeps of a trace, or None where it has neither a conversation nor an input.
+
+    `input` is the user's first request, `messages` all up to and with it, `reference` what the agent answered to it; where the
+    conversation went on, `later_messages` are what came after, for templates that want them. With `whole` it is the conversation up
+    to the last answer: `input` is the user turn that this answers, and the answer is the reference.
+    """
     records = span_records(trace)
     thread = conversation(records)
-    cut = len(thread)
-    answer = next((place for place in reversed(range(cut)) if is_answer(thread[place])), None)
-    before = thread[: answer if answer is not None else cut]
-    turn = next((place for place in reversed(range(len(before))) if before[place].get("role") == "user"), None)
-    messages = [plain_message(message) for message in before[: turn + 1]] if turn is not None else []
+    turn, answer = (whole_turn if whole else first_turn)(thread)
+    messages = [plain_message(message) for message in thread[: turn + 1]] if turn is not None else []
     root = next((record for record in records if not record.parent_span_id), None)
     input_text = last_text(messages, "user") or plain_text(root.input if root else None) or trace.input_preview
     if not input_text:
@@ -235,10 +238,36 @@ def content_of_trace(trace: Trace) -> dict[str, Any] | None:
     content: dict[str, Any] = {"input": input_text, "reference": reference}
     if messages:
         content["messages"] = messages
+    if not whole and turn is not None and has_user_turn(thread[turn + 1 :]):
+        content["later_messages"] = [plain_message(message) for message in thread[turn + 1 :]]
     if tools:
         content["tools"] = tools
     content["metadata"] = {name: value for name, value in metadata.items() if value not in ("", None)}
     return storable(content)
+
+
+def is_request(message: dict[str, Any]) -> bool:
+    return message.get("role") == "user" and bool(plain_text(message.get("content")))
+
+
+def has_user_turn(thread: list[dict[str, Any]]) -> bool:
+    return any(map(is_request, thread))
+
+
+def first_turn(thread: list[dict[str, Any]]) -> tuple[int | None, int | None]:
+    """Return the places of the user's first request and of the last answer before the user spoke again."""
+    turn = next((place for place, message in enumerate(thread) if is_request(message)), None)
+    if turn is None:
+        return whole_turn(thread)
+    again = next((place for place in range(turn + 1, len(thread)) if is_request(thread[place])), len(thread))
+    return turn, next((place for place in reversed(range(turn + 1, again)) if is_answer(thread[place])), None)
+
+
+def whole_turn(thread: list[dict[str, Any]]) -> tuple[int | None, int | None]:
+    """Return the places of the user turn that the last answer answers, and of that answer."""
+    answer = next((place for place in reversed(range(len(thread))) if is_answer(thread[place])), None)
+    before = thread[: answer if answer is not None else len(thread)]
+    return next((place for place in reversed(range(len(before))) if before[place].get("role") == "user"), None), answer
 
 
 def is_answer(message: dict[str, Any]) -> bool:

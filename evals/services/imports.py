@@ -163,6 +163,7 @@ class Importer:
                         passed=score.passed,
                         label=score.label[:120],
                         explanation=score.explanation,
+                        evidence=score.evidence,
                     )
                 )
         self.report.scores += len(scores)

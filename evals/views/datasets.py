@@ -1,6 +1,7 @@
 """Pages of datasets: the list, one dataset with its revisions and items, and the ways in: a file, a form, selected traces."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -283,7 +284,12 @@ def dataset_from_traces(request: ProjectRequest) -> HttpResponse:
         target, name = form.cleaned_data["dataset"], form.cleaned_data["name"]
         try:
             dataset = services.dataset_from_traces(
-                request.project, traces, dataset=target, name=clean_text(name), user=current_user(request)
+                request.project,
+                traces,
+                dataset=target,
+                name=clean_text(name),
+                whole=form.cleaned_data["take"] == "whole",
+                user=current_user(request),
             )
         except services.BadItems as error:
             form.add_error(None, str(error))
@@ -298,12 +304,48 @@ def dataset_from_traces(request: ProjectRequest) -> HttpResponse:
         "trace_ids": [trace.trace_id for trace in traces],
         "problem": problem,
         "more_traces": max(0, len(traces) - 5),
+        "taken": taken_from(traces[0]) if traces else [],
     }
+    if request.wants_partial and request.htmx.target == "dataset-picker":
+        return render(request, "evals/_dataset_picker.html", context, status=422)
     return render(request, "evals/dataset_from_traces.html", context, status=422 if asked or not traces else 200)
 
 
 @require_GET
 @project_page(Role.ENGINEER)
 def dataset_picker(request: ProjectRequest) -> HttpResponse:
-    """Give the fields that choose a dataset, for a form on another page that posts to `dataset_from_traces`."""
-    return render(request, "evals/_dataset_picker.html", {"form": FromTracesForm(request.project)})
+    """Give the fields that choose a dataset, for a form on another page that posts to `dataset_from_traces`.
+
+    With `?trace=` also what an item made of that trace will hold.
+    """
+    trace = None
+    wanted = request.GET.get("trace", "")
+    if wanted and len(wanted) <= MAX_ID and "\0" not in wanted:
+        trace = Trace.objects.filter(project=request.project, trace_id=wanted).first()
+    context = {"form": FromTracesForm(request.project), "taken": taken_from(trace) if trace else []}
+    return render(request, "evals/_dataset_picker.html", context)
+
+
+PREVIEW_CHARS = 600
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an item will hold of a trace, for one choice of what to take."""
+
+    choice: str
+    title: str
+    input: str
+    reference: str
+    message_count: int
+
+
+def taken_from(trace: Trace) -> list[Taken]:
+    """Return what an item takes of a trace under each choice; nothing where it has no input."""
+    found = []
+    for choice, title in (("first", "The first request"), ("whole", "The whole conversation")):
+        content = services.content_of_trace(trace, whole=choice == "whole")
+        if content is not None:
+            texts = (content["input"][:PREVIEW_CHARS], str(content["reference"] or "")[:PREVIEW_CHARS])
+            found.append(Taken(choice, title, *texts, len(content.get("messages", []))))
+    return found

@@ -1,5 +1,6 @@
 """The page that starts a comparison: dataset, candidates, graders, trials; what it would cost; and the start."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib import messages
@@ -12,6 +13,8 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.access import ProjectRequest, current_user, project_page
 from accounts.models import Role
 from evals import tasks
+from evals.candidates import BadItem, messages_for
+from evals.chat import NotAMessage, plain_text
 from evals.forms import CandidateForm, CandidateFormSet, ComparisonForm, GraderForm, GraderFormSet
 from evals.grader_rows import (
     KINDS,
@@ -27,18 +30,34 @@ from evals.grader_rows import (
 )
 from evals.graders import build_grader, grader_kind
 from evals.graders.base import BadConfig, Grader, GradeResult
-from evals.models import Comparison
+from evals.models import Candidate, Comparison, DatasetRevision
 from evals.queries import launch as queries
 from evals.queries.datasets import revision_items
 from evals.queries.report import letter_of
+from evals.queries.variables import Lack, lacking
 from evals.services.comparisons import BadComparison, CandidateSpec, create_comparison
 from evals.services.graders import GraderSpec
 from evals.services.trial import sample_to_try, try_grader
+from evals.templating import MissingVariable
 from providers.registry import UnknownModel, is_scripted, model_choices, resolve
 from rubrics.models import RubricVersion
 from rubrics.queries import published_versions, standard_of
 
 TAKEN = "The name “{}” belongs to a grader of another kind; choose another name."
+
+
+PREVIEW_CHARS = 1_500  # of one message
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a candidate is asked for the first item, as (role, text); `left_out` messages are not shown. `problem`: why it cannot be."""
+
+    letter: str
+    key: str
+    messages: list[tuple[str, str]] = field(default_factory=list)
+    left_out: int = 0
+    problem: str = ""
 
 
 class Launch:
@@ -133,7 +152,68 @@ class Launch:
             "has_rubrics": bool(self.versions),
             "has_datasets": bool(self.form.revisions),
             "estimate": self.estimate(candidates, graders),
+            "lacks": [lack.words for lack in self.lacking()],
+            "previews": self.previews(candidates),
         }
+
+    @property
+    def revision(self) -> DatasetRevision | None:
+        return self.form.revisions.get(whole(self.form["revision"].value()) or 0)
+
+    def lacking(self) -> list[Lack]:
+        """Return the variables that items of the chosen dataset lack."""
+        if self.revision is None:
+            return []
+        candidates, graders = row_values(self.candidates), row_values(self.graders)
+        texts = [
+            (f"candidate:{place}:{name}", str(row.get(name) or ""))
+            for place, row in enumerate(candidates)
+            if (row.get("kind") or "model") == "model"
+            for name in ("system_prompt", "user_template")
+        ]
+        for place, row in enumerate(graders):
+            kind = KINDS.get(str(row.get("kind")))
+            shown = [name for line in kind.lines for name in line] if kind else []
+            texts += [
+                (f"grader:{place}:{name}", str(row.get(name) or ""))
+                for name in ("input", "reference", "instructions", "prompt")
+                if name in shown
+            ]
+        return lacking(self.revision, texts)
+
+    def form_at(self, param: str) -> Any:
+        """Return the form of a candidate or grader that a name such as `grader:0:prompt` leads to."""
+        which, place, _ = param.split(":")
+        return (self.candidates if which == "candidate" else self.graders).forms[int(place)]
+
+    @staticmethod
+    def field_at(param: str) -> str:
+        return param.split(":")[2]
+
+    def previews(self, candidates: list[Row]) -> list[Preview]:
+        """Return what each model would be asked for the first item, with the variables filled in."""
+        item = revision_items(self.revision).first() if self.revision is not None else None
+        if item is None:
+            return []
+        found = []
+        for place, row in enumerate(candidates):
+            if (row.get("kind") or "model") != "model":
+                continue
+            texts = {name: str(row.get(name) or "") for name in ("system_prompt", "user_template")}
+            try:
+                asked = messages_for(Candidate(kind="model", **texts), item.content)
+                shown = [(message["role"], plain_text(message.get("content"))[:PREVIEW_CHARS]) for message in asked]
+                found.append(
+                    Preview(
+                        letter_of(place),
+                        item.key,
+                        shown[:2] + shown[-1:] if len(shown) > 3 else shown,
+                        max(0, len(shown) - 3),
+                    )
+                )
+            except (MissingVariable, NotAMessage, BadItem) as error:
+                found.append(Preview(letter_of(place), item.key, problem=str(error)))
+        return found
 
     def estimate(self, candidates: list[Row], graders: list[Row]) -> Any:
         """Return the estimate, or None while dataset or trials make no sense yet."""
@@ -335,6 +415,12 @@ def make_comparison(request: ProjectRequest, launch: Launch) -> Comparison | Non
     if specs is None:
         return None
     data = launch.form.cleaned_data
+    found = launch.lacking()
+    for lack in found:
+        if lack.is_everywhere:
+            launch.form_at(lack.param).add_error(launch.field_at(lack.param), lack.words)
+    if any(lack.is_everywhere for lack in found):
+        return None
     candidates = [
         CandidateSpec(
             model=form.cleaned_data["model"].strip(),
@@ -362,4 +448,6 @@ def make_comparison(request: ProjectRequest, launch: Launch) -> Comparison | Non
         return None
     tasks.look.delay_on_commit()
     messages.success(request, f"{made.name} is running.")
+    for lack in found:
+        messages.warning(request, lack.words)
     return made

@@ -70,7 +70,7 @@ function openDatasetDialog() {
   $("[data-count]", dialog).textContent = total ? many(total) : "All traces that match";
   $("[data-submit]", dialog).textContent = total ? `Add ${many(total)}` : "Add all traces that match";
   const picker = $("#dataset-picker", dialog);
-  window.htmx.ajax("GET", picker.dataset.url, { target: picker, swap: "innerHTML" });
+  window.htmx.ajax("GET", picker.dataset.url, { target: picker, swap: "innerHTML", values: { trace: picked()[0].value } });
   dialog.showModal();
 }
 

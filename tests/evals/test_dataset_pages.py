@@ -7,6 +7,7 @@ from django.test import Client
 from accounts.models import Membership, Role, User
 from evals import services
 from evals.models import Dataset, Item
+from tests.evals.test_datasets import make_run
 from tests.factories import make_project, make_trace
 
 pytestmark = pytest.mark.django_db
@@ -267,3 +268,24 @@ def test_a_viewer_reads_and_cannot_change(login_on, project):
     assert client.get("/p/default/new-dataset").status_code == 403
     assert client.post(f"/p/default/datasets/cases/items/{dataset.items.first().pk}/remove").status_code == 403
     assert client.post("/p/default/dataset-from-traces", {"trace": ["x"]}).status_code == 403
+
+
+def test_the_dialog_shows_what_will_be_taken_and_its_error_stays_in_it(client, project):
+    thread = [
+        {"role": "user", "content": "Where is <b>it</b>?"},
+        {"role": "assistant", "content": "Which order?"},
+        {"role": "user", "content": "A-1"},
+        {"role": "assistant", "content": "It was sent."},
+    ]
+    trace = make_run(project, thread)
+    shown = client.get(f"/p/default/dataset-picker?trace={trace.trace_id}").text
+    assert "Where is &lt;b&gt;it&lt;/b&gt;?" in shown
+    assert "It was sent." in shown
+    headers = {"HX-Request": "true", "HX-Target": "dataset-picker"}
+    answer = client.post("/p/default/dataset-from-traces", {"trace": trace.trace_id, "name": ""}, headers=headers)
+    assert answer.status_code == 422
+    assert "Give the new dataset a name" in answer.text
+    assert "<html" not in answer.text
+    sent = {"trace": trace.trace_id, "name": "D", "take": "whole"}
+    assert client.post("/p/default/dataset-from-traces", sent, headers=headers)["HX-Redirect"]
+    assert Item.objects.get().content["input"] == "A-1"

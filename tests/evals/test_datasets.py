@@ -104,10 +104,29 @@ THREAD = [
 ]
 
 
-def test_an_item_from_a_trace_holds_the_messages_up_to_the_last_user_turn_and_the_answer_as_reference():
+def test_an_item_from_a_trace_is_the_first_request_and_what_was_answered_to_it():
+    project = make_project()
+    trace = make_run(project, [*THREAD, {"role": "user", "content": "Thanks, bye!"}])
+    services.dataset_from_traces(project, [trace], name="D")
+    content = Item.objects.get().content
+    assert (content["input"], content["reference"]) == ("Where is it?", "Which order?")
+    assert [message["content"] for message in content["messages"]] == ["Be kind.", "Where is it?"]
+    assert content["later_messages"][1]["content"] == "A-1"
+    assert content["later_messages"][-1]["content"] == "Thanks, bye!"
+
+
+def test_a_run_of_one_turn_has_no_later_messages():
+    project = make_project()
+    services.dataset_from_traces(project, [make_run(project, [THREAD[1], *THREAD[4:]])], name="D")
+    content = Item.objects.get().content
+    assert (content["input"], content["reference"]) == ("Where is it?", "It was sent.")
+    assert "later_messages" not in content
+
+
+def test_a_whole_conversation_from_a_trace_goes_up_to_the_last_answer_which_is_the_reference():
     project = make_project()
     trace = make_run(project, THREAD, metadata={"trial": 2})
-    dataset = services.dataset_from_traces(project, [trace], name="From runs")
+    dataset = services.dataset_from_traces(project, [trace], name="From runs", whole=True)
     item = Item.objects.get()
     assert (item.key, item.source_trace, dataset.name) == (trace.trace_id, trace, "From runs")
     assert [message["content"] for message in item.content["messages"]] == [
@@ -124,7 +143,7 @@ def test_an_item_from_a_trace_holds_the_messages_up_to_the_last_user_turn_and_th
 def test_a_closing_word_of_the_user_after_the_last_answer_is_not_the_turn_that_is_asked():
     project = make_project()
     trace = make_run(project, [*THREAD, {"role": "user", "content": "###STOP###"}])
-    services.dataset_from_traces(project, [trace], name="D")
+    services.dataset_from_traces(project, [trace], name="D", whole=True)
     assert Item.objects.get().content["input"] == "A-1"
 
 

@@ -183,3 +183,64 @@ def test_run_again_starts_from_the_comparison(client, project):
     assert [form["model"].value() for form in answer.context["candidates"].forms] == ["model-0", "model-1"]
     assert answer.context["form"]["trials"].value() == 3
     assert shown(answer)[1] == ["python"]
+
+
+# Variables that no item has
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "said"),
+    [
+        ("user_template", "Ask {{ item.key }}", "No item has item.key"),
+        ("user_template", "In {{ item.bucket }}", "kept beside"),
+        ("system_prompt", "Be {{ item.tone }}", "The items have input, reference"),
+    ],
+)
+def test_a_variable_that_no_item_has_is_refused_at_launch_with_what_they_have(
+    client, project, revision, field, text, said
+):
+    candidates = [{**MODELS[0], field: text}]
+    answer = send(client, revision, candidates=candidates)
+    assert answer.status_code == 422
+    assert said in answer.context["candidates"].forms[0].errors[field][0]
+    assert not Comparison.objects.exists()
+
+
+def test_a_graders_variable_that_no_item_has_is_refused_at_its_field(client, project, revision):
+    answer = send(client, revision, graders=[{**CHECK[0], "reference": "{{ item.expected_text }}"}])
+    assert "No item has item.expected_text" in answer.context["graders"].forms[0].errors["reference"][0]
+    assert not Comparison.objects.exists()
+
+
+def test_a_variable_that_some_items_lack_is_warned_of_and_named(client, project):
+    items = [{"key": f"k{n}", "input": "ask", "reference": "x", **({"tone": "kind"} if n else {})} for n in range(3)]
+    part = services.create_dataset(project, name="Cases", items=items).revisions.get()
+    candidates = [{**MODELS[0], "system_prompt": "Be {{ item.tone }}"}]
+    said = "1 of 3 items lacks item.tone, the first is k0"
+    assert said in send(client, part, candidates=candidates, action="estimate", headers={"HX-Request": "true"}).text
+    answer = client.get(send(client, part, candidates=candidates)["Location"])
+    assert said in answer.text
+
+
+def test_the_services_refuse_it_too(project, revision):
+    with pytest.raises(services.BadComparison, match="No item has item"):
+        services.create_comparison(
+            project,
+            name="x",
+            revision=revision,
+            candidates=[services.CandidateSpec(model="m", user_template="{{ item.tone }}")],
+            graders=[services.GraderSpec("c", "string_check", {"input": "a", "reference": "a"})],
+        )
+
+
+def test_what_the_first_item_asks_is_shown_filled_in(client, project, revision):
+    candidates = [{**MODELS[0], "system_prompt": "Help <b>{{ item.input }}</b>"}]
+    part = send(client, revision, candidates=candidates, action="estimate", headers={"HX-Request": "true"}).text
+    assert "Help &lt;b&gt;ask 0&lt;/b&gt;" in part
+    candidates = [{**MODELS[0], "system_prompt": "Be {{ item.tone }}"}]
+    part = send(client, revision, candidates=candidates, action="estimate", headers={"HX-Request": "true"}).text
+    assert "has no &#x27;tone&#x27;" in part
+
+
+def test_the_most_trials_are_said(client, project, revision):
+    assert "Up to 50 attempts" in client.get(f"{NEW}?revision={revision.pk}").text

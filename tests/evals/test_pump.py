@@ -87,10 +87,14 @@ def test_the_candidates_prompt_and_sampling_reach_the_model():
 
 
 def test_a_prompt_that_cannot_be_filled_in_fails_the_sample_without_a_call():
-    comparison = make_comparison(items=1, candidates=[CandidateSpec(model="m", user_template="{{ item.city }}")])
+    items = [
+        {"key": "has", "input": "a", "reference": "b", "city": "Bonn"},
+        {"key": "lacks", "input": "a", "reference": "b"},
+    ]
+    comparison = make_comparison(items=items, candidates=[CandidateSpec(model="m", user_template="{{ item.city }}")])
     client = pump(comparison)
-    sample = Sample.objects.get()
-    assert (client.count(), sample.status, comparison.runs.get().status) == (0, "failed", "finished")
+    sample = Sample.objects.get(item__key="lacks")
+    assert (client.count(), sample.status, comparison.runs.get().status) == (1, "failed", "finished")
     assert "has no 'city'; it has input, reference" in sample.error
 
 

@@ -13,7 +13,7 @@ from accounts.services import AccountError
 from evals.services import ImportReport, import_file, project_by_slug
 from traces.formats import FORMATS, NAMES
 
-ENDINGS = (".jsonl", ".ndjson", ".json")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".traj", ".eval")
 SHOWN = 100  # bad lines listed for a file
 
 
