@@ -1,9 +1,11 @@
 """Measure ingest: durable spans a second over HTTP, then the traces list with those spans loaded.
 
     python bench/ingest.py [--spans 50000] [--batch 200] [--connections 4] [--url http://127.0.0.1:8000] [--gzip]
+        [--payloads DIR] [--read-every 0.5]
 
 Without --url it starts `manage.py serve` on an empty data folder (or on the database that DATABASE_URL names, which should be
-empty) and stops it at the end. Payloads are made ahead of time in a process of its own, whose CPU time is reported. Spans are
+empty) and stops it at the end. Payloads are made ahead of time in a process of its own, whose CPU time is reported; --payloads
+keeps them for the next time. While spans are sent the traces list is read, page and API in turn. Spans are
 counted in the database at the end, over a connection of this script's own. Half of the runs speak OpenInference, half the OTel
 GenAI conventions; every span holds at least 1 KB of random words that no other span holds.
 """
@@ -285,6 +287,16 @@ def send_all(url: str, bodies: list[bytes], *, connections: int, headers: dict[s
     return took, times
 
 
+def read_list(url: str, every_s: float, done: threading.Event, took: list[float]) -> None:
+    """Read the list, as a page and by the API in turn, until done."""
+    paths = ("/p/default/traces", "/api/traces")
+    while not done.wait(every_s):
+        begun = time.perf_counter()
+        with urllib.request.urlopen(url + paths[len(took) % 2], timeout=60) as answer:
+            answer.read()
+        took.append((time.perf_counter() - begun) * 1000)
+
+
 def count_spans(data_dir: Path) -> int:
     """Count the rows over a connection of our own."""
     sql = "SELECT count(*) FROM traces_span s JOIN traces_spanpayload p ON p.span_id = s.id"
@@ -336,16 +348,21 @@ def main() -> None:
     parser.add_argument("--url", help="a server that is running; its data folder is MARKBOOK_DATA_DIR")
     parser.add_argument("--key", help="an API key, where login is on")
     parser.add_argument("--gzip", action="store_true")
+    parser.add_argument("--payloads", type=Path, help="a folder in which the requests are kept for the next time")
+    parser.add_argument("--read-every", type=float, default=0.5, help="seconds between two looks at the list; 0: none")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="markbook-bench-") as name:
         folder = Path(name)
-        maker = multiprocessing.Process(target=write_payloads, args=(folder, args.spans, args.batch, args.seed))
-        maker.start()
-        maker.join()
-        report = json.loads((folder / "report.json").read_text())
+        payloads = args.payloads or folder
+        payloads.mkdir(parents=True, exist_ok=True)
+        if not (payloads / "report.json").exists():
+            maker = multiprocessing.Process(target=write_payloads, args=(payloads, args.spans, args.batch, args.seed))
+            maker.start()
+            maker.join()
+        report = json.loads((payloads / "report.json").read_text())
         print(f"payloads: {report['spans']:,} spans, mean {report['bytes'] / report['spans']:,.0f} bytes, "
               f"generator CPU {report['cpu_s']:.1f} s")  # fmt: skip
-        bodies = [path.read_bytes() for path in sorted(folder.glob("*.pb"))]
+        bodies = [path.read_bytes() for path in sorted(payloads.glob("*.pb"))]
         headers = {"Content-Type": "application/x-protobuf"}
         if args.key:
             headers["Authorization"] = f"Bearer {args.key}"
@@ -357,8 +374,15 @@ def main() -> None:
         url = args.url or f"http://127.0.0.1:{args.port}"
         try:
             before = count_spans(data_dir)
+            done, reads = threading.Event(), []
+            reader = threading.Thread(target=read_list, args=(url, args.read_every, done, reads))
+            if args.read_every:
+                reader.start()
             own = resource.getrusage(resource.RUSAGE_SELF)
-            took, times = send_all(url, bodies, connections=args.connections, headers=headers)
+            try:
+                took, times = send_all(url, bodies, connections=args.connections, headers=headers)
+            finally:
+                done.set()
             after = resource.getrusage(resource.RUSAGE_SELF)
             stored = count_spans(data_dir) - before
             sender = after.ru_utime + after.ru_stime - own.ru_utime - own.ru_stime
@@ -366,6 +390,10 @@ def main() -> None:
             print(f"ingest: {stored:,} spans in the database, {took:.1f} s, {stored / took:,.0f} spans/s; "
                   f"batch p50 {statistics.median(times) * 1000:.0f} ms, p99 {times[int(len(times) * 0.99)] * 1000:.0f} ms; "
                   f"sender CPU {sender:.1f} s")  # fmt: skip
+            if args.read_every:
+                reader.join()
+                print(f"list meanwhile: {len(reads)} GETs, median {statistics.median(reads):.0f} ms, "
+                      f"slowest {max(reads):.0f} ms")  # fmt: skip
             print(f"list: median of ten GETs {measure_gets(url + '/p/default/traces'):.0f} ms (page), "
                   f"{measure_gets(url + '/api/traces'):.0f} ms (API)")  # fmt: skip
             if stored != report["spans"]:

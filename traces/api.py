@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, RawPostDataException, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from google.protobuf.message import Message as ProtoMessage
@@ -21,13 +21,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from accounts.access import DEFAULT_PROJECT, ApiError, Caller, ProjectRequest, api_view, authenticate
 from accounts.models import Project, Scope
 from traces.agents_sdk import decode_agents
+from traces.intake import Busy, receive
 from traces.list_queries import CursorError, trace_page
 from traces.models import Trace
-from traces.otlp import JSON_TYPES, PROTOBUF_TYPES, DecodeError, decode_logs, decode_traces
+from traces.otlp import JSON_TYPES, PROTOBUF_TYPES, DecodeError
 from traces.queries import trace_document, trace_summary
 from traces.responses import ingest_agents
 from traces.search import QueryError
-from traces.services import IngestResult, ingest_logs, ingest_spans
 
 log = logging.getLogger(__name__)
 PROTOBUF = "application/x-protobuf"
@@ -67,7 +67,7 @@ def otlp_view(receive: Callable[[Project, bytes, str], ProtoMessage]) -> Callabl
             return otlp_error(request, error.status, error.message)
         except DecodeError as error:
             return otlp_error(request, 400, str(error))
-        except (OperationalError, InterfaceError) as error:
+        except (Busy, OperationalError, InterfaceError) as error:
             log.warning("Ingest: the database could not take a batch: %s", error)
             return otlp_error(
                 request, 503, "The database cannot take the batch now (busy, full or away); send it again."
@@ -78,10 +78,8 @@ def otlp_view(receive: Callable[[Project, bytes, str], ProtoMessage]) -> Callabl
 
 
 def receive_traces(project: Project, body: bytes, content_type: str) -> ProtoMessage:
-    """Keep the spans of a request. Raises DecodeError."""
-    decoded = decode_traces(body, content_type)
-    result = keep(ingest_spans, project, decoded.records)
-    rejected = [*decoded.rejected, *result.rejected]
+    """Keep the spans of a request. Raises DecodeError, Busy."""
+    rejected = receive("spans", project, body, content_type)
     answer = ExportTraceServiceResponse()
     if rejected:
         answer.partial_success.rejected_spans = len(rejected)
@@ -90,10 +88,8 @@ def receive_traces(project: Project, body: bytes, content_type: str) -> ProtoMes
 
 
 def receive_logs(project: Project, body: bytes, content_type: str) -> ProtoMessage:
-    """Keep the log records of a request that belong to spans. Raises DecodeError."""
-    decoded = decode_logs(body, content_type)
-    result = keep(ingest_logs, project, decoded.logs)
-    rejected = [*decoded.rejected, *result.rejected]
+    """Keep the log records of a request that belong to spans. Raises DecodeError, Busy."""
+    rejected = receive("logs", project, body, content_type)
     answer = ExportLogsServiceResponse()
     if rejected:
         answer.partial_success.rejected_log_records = len(rejected)
@@ -104,20 +100,6 @@ def receive_logs(project: Project, body: bytes, content_type: str) -> ProtoMessa
 def receive_metrics(project: Project, body: bytes, content_type: str) -> ProtoMessage:
     """Answer success: metrics are not kept, and an exporter that sends them should not fail."""
     return ExportMetricsServiceResponse()
-
-
-def keep(ingest: Callable[[Project, list[Any]], IngestResult], project: Project, items: list[Any]) -> IngestResult:
-    """Keep items; where the database refuses a value, keep what it takes, halving the batch to find what it refuses."""
-    if not items:
-        return IngestResult(0)
-    try:
-        return ingest(project, items)
-    except DataError as error:
-        if len(items) == 1:
-            return IngestResult(0, [f"span {items[0].span_id[:60]}: the database refuses it: {error}"])
-        middle = len(items) // 2
-        first, second = keep(ingest, project, items[:middle]), keep(ingest, project, items[middle:])
-        return IngestResult(first.accepted + second.accepted, [*first.rejected, *second.rejected])
 
 
 def reasons(rejected: list[str]) -> str:

@@ -1,0 +1,186 @@
+"""Batches of spans and log records are taken in by processes of their own, which share the work evenly.
+
+A batch costs tens of milliseconds of computing. In a web process it would compete with the pages and with other batches for one
+interpreter, and connections that are kept alive spread unevenly over web processes. So a web process hands the body over a
+socket of this machine (`hand_over`), and whichever intake process is free takes it (`serve`). A web process that finds nobody
+there takes the batch in itself (`take`): the rows are the same.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, close_old_connections
+
+from accounts.models import Project
+from traces.otlp import DecodeError, decode_logs, decode_traces
+from traces.services import IngestResult, ingest_logs, ingest_spans
+
+log = logging.getLogger(__name__)
+SIZES = struct.Struct("!IQ")  # of the head, of the body
+ANSWER_S = 300  # a batch that waits longer for its answer is sent again by its sender
+AT_ONCE = 1024 * 1024  # bytes
+
+
+class Busy(Exception):
+    """The database, or who takes batches in, cannot take one now; what became of it is not known. The sender sends it again."""
+
+
+class Broken(Exception):
+    """An intake process met an error of ours; its log has the traceback."""
+
+
+# Taking in -------------------------------------------------------------------------------------------------------
+
+
+def take(kind: str, project: Project, body: bytes, content_type: str) -> list[str]:
+    """Decode and keep the `spans` or `logs` of a request. Returns why some were not kept. Raises DecodeError, Busy."""
+    try:
+        if kind == "spans":
+            decoded = decode_traces(body, content_type)
+            return [*decoded.rejected, *keep(ingest_spans, project, decoded.records).rejected]
+        logs = decode_logs(body, content_type)
+        return [*logs.rejected, *keep(ingest_logs, project, logs.logs).rejected]
+    except (OperationalError, InterfaceError) as error:
+        raise Busy(str(error)) from error
+    except IntegrityError as error:
+        if Project.objects.filter(pk=project.pk).exists():
+            raise
+        raise Busy("its project was deleted meanwhile") from error
+
+
+def keep(ingest: Callable[[Project, list[Any]], IngestResult], project: Project, items: list[Any]) -> IngestResult:
+    """Keep items; where the database refuses a value, keep what it takes, halving the batch to find what it refuses."""
+    if not items:
+        return IngestResult(0)
+    try:
+        return ingest(project, items)
+    except DataError as error:
+        if len(items) == 1:
+            return IngestResult(0, [f"span {items[0].span_id[:60]}: the database refuses it: {error}"])
+        middle = len(items) // 2
+        first, second = keep(ingest, project, items[:middle]), keep(ingest, project, items[middle:])
+        return IngestResult(first.accepted + second.accepted, [*first.rejected, *second.rejected])
+
+
+# Handing over, in a web process ------------------------------------------------------------------------------------
+
+
+def receive(kind: str, project: Project, body: bytes, content_type: str) -> list[str]:
+    """Have a request's spans or logs kept, by an intake process where one listens. As `take`."""
+    connection = connect()
+    if connection is None:
+        return take(kind, project, body, content_type)
+    with connection:
+        answer = hand_over(connection, {"kind": kind, "project": project.pk, "content_type": content_type}, body)
+    if answer.get("error") == "decode":
+        raise DecodeError(answer["message"])
+    if answer.get("error") == "busy":
+        raise Busy(answer["message"])
+    if "rejected" not in answer:
+        raise Broken(f"An intake process failed at a batch: {answer.get('message', '')}")
+    return [str(reason) for reason in answer["rejected"]]
+
+
+def connect() -> socket.socket | None:
+    """Return a connection to whoever takes batches in; None where nobody does."""
+    address = os.environ.get("MARKBOOK_INTAKE_SOCKET", "")
+    if not address:
+        return None
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_S)
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def hand_over(connection: socket.socket, head: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """Send a batch and return the answer. Raises Busy where none comes."""
+    encoded = orjson.dumps(head)
+    try:
+        connection.sendall(SIZES.pack(len(encoded), len(body)) + encoded)
+        connection.sendall(body)
+        answer, _ = read_frame(connection)
+    except (OSError, EOFError) as error:
+        raise Busy(f"the process that took the batch in ended before it answered ({error!r})") from error
+    return dict(orjson.loads(answer))
+
+
+def read_frame(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Read a head and a body. Raises EOFError where the other side goes away."""
+    head_size, body_size = SIZES.unpack(read_exactly(connection, SIZES.size))
+    return read_exactly(connection, head_size), read_exactly(connection, body_size)
+
+
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    """Read so many bytes. Raises EOFError."""
+    buffer = bytearray(size)
+    view, place = memoryview(buffer), 0
+    while place < size:
+        count = connection.recv_into(view[place : place + AT_ONCE])
+        if not count:
+            raise EOFError(f"{place} of {size} bytes came")
+        place += count
+    return bytes(buffer)
+
+
+# An intake process -------------------------------------------------------------------------------------------------
+
+
+class Stop(BaseException):
+    """The process was asked to end while it waited."""
+
+
+def serve(listener: socket.socket) -> None:
+    """Take in batches, one at a time, until SIGTERM; a batch that was begun is ended first."""
+    state = {"waits": False, "stops": False}
+
+    def stop(number: int, frame: Any) -> None:
+        state["stops"] = True
+        if state["waits"]:
+            raise Stop
+
+    signal.signal(signal.SIGTERM, stop)
+    with contextlib.suppress(Stop):
+        while not state["stops"]:
+            state["waits"] = True
+            connection, _ = listener.accept()
+            state["waits"] = False
+            with connection:
+                connection.settimeout(ANSWER_S)
+                answer_one(connection)
+
+
+def answer_one(connection: socket.socket) -> None:
+    """Take in the batch of one connection, and say what became of it."""
+    try:
+        head, body = read_frame(connection)
+    except (OSError, EOFError) as error:
+        log.warning("Intake: a batch broke off: %s", error)
+        return
+    with contextlib.suppress(OSError):  # a web process that is gone needs no answer
+        encoded = orjson.dumps(take_frame(orjson.loads(head), body))
+        connection.sendall(SIZES.pack(len(encoded), 0) + encoded)
+
+
+def take_frame(head: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """Take in a batch that a web process handed over. Returns the answer."""
+    close_old_connections()
+    try:
+        return {"rejected": take(head["kind"], Project(pk=head["project"]), body, head["content_type"])}
+    except DecodeError as error:
+        return {"error": "decode", "message": str(error)}
+    except Busy as error:
+        return {"error": "busy", "message": str(error)}
+    except Exception as error:  # whatever it is, the next batch is taken in
+        log.exception("Intake: a batch could not be taken in.")
+        return {"error": "broken", "message": repr(error)}
