@@ -1,14 +1,16 @@
 """Reads for the page of one trace and of one session."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+import orjson
 from django.db.models import Q
 
 from accounts.models import Project
 from traces import queries
 from traces.models import Kind, Span, Trace
-from traces.spans import SpanRecord
-from traces.tree import LightSpan, Tree, build_tree
+from traces.spans import LightSpan, SpanRecord
+from traces.tree import Tree, build_tree
 
 MAX_ASKED = 12  # model calls that are read to find the one that asked for a tool
 MAX_SESSION = 200  # traces of a session that are read at once
@@ -20,8 +22,26 @@ def find_trace(project: Project, trace_id: str) -> Trace | None:
 
 
 def trace_tree(trace: Trace) -> Tree:
-    """Return the laid-out tree of a trace: one query, no payload."""
-    return build_tree(map(LightSpan._make, queries.light_spans(trace).values_list(*LightSpan._fields)))
+    """Return the laid-out tree of a trace, with what detectors say of its spans: two queries, no payload."""
+    return build_tree(
+        map(LightSpan._make, queries.light_spans(trace).values_list(*LightSpan._fields)), span_flags(trace)
+    )
+
+
+def span_flags(trace: Trace) -> dict[str, tuple[str, ...]]:
+    """Return why spans look like failures that nobody reported, by span id."""
+    found: dict[str, tuple[str, ...]] = {}
+    for span_id, reason in trace.signals.order_by("pk").values_list("span_id", "reason"):
+        found[span_id] = (*found.get(span_id, ()), reason)
+    return found
+
+
+def tool_calls(trace: Trace) -> Iterator[tuple[str, str, Any]]:
+    """Give span id, tool and arguments of a trace's tool calls: one query, of their payloads only."""
+    calls = trace.spans.filter(kind=Kind.TOOL).values_list("span_id", "tool_name", "payload__content")
+    for span_id, name, content in calls.iterator(chunk_size=2000):
+        tool = orjson.loads(bytes(content)).get("tool") or {}
+        yield span_id, name, tool.get("arguments")
 
 
 def neighbours(trace: Trace) -> tuple[str, str]:

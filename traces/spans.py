@@ -1,7 +1,7 @@
 """The normalised span: what every convention maps to, and the seam between decoding and storing. Pure."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 # A message is {"role": str, "content": str | list[part] | None, "tool_calls": [{"id", "name", "arguments"}],
 # "tool_call_id": str, "name": str}; keys without a value are absent. `arguments` is an object where the text parses
@@ -70,3 +70,25 @@ class SpanRecord:
     links: list[dict[str, Any]] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)  # {"resource": {...}, "scope": {"name", "version"}}
     convention: str = ""
+
+
+class LightSpan(NamedTuple):
+    """What trees and lists need of a span: fields of `SpanRecord`, and two of its usage, under the names of their columns."""
+
+    span_id: str
+    parent_span_id: str = ""
+    name: str = ""
+    display_name: str = ""
+    kind: str = "unknown"
+    start_ns: int | None = None
+    end_ns: int | None = None
+    position: int = 0
+    status: str = "unset"
+    status_message: str = ""
+    error_type: str = ""
+    model: str = ""
+    tool_name: str = ""
+    agent_name: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None

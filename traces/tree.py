@@ -4,9 +4,11 @@ Takes light spans (no payload) and is linear but for sorting, without recursion:
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
+
+from traces.spans import LightSpan
 
 LONG_STEPS = (
     30,
@@ -36,33 +38,12 @@ WORK_KINDS = {  # kind -> the word under which the slowest path counts it
 }
 
 
-class LightSpan(NamedTuple):
-    """What the tree needs of a span; the field names are those of `traces.models.Span`. Times are nanoseconds."""
-
-    span_id: str
-    parent_span_id: str = ""
-    name: str = ""
-    display_name: str = ""
-    kind: str = "unknown"
-    start_ns: int | None = None
-    end_ns: int | None = None
-    position: int = 0
-    status: str = "unset"
-    status_message: str = ""
-    error_type: str = ""
-    model: str = ""
-    tool_name: str = ""
-    agent_name: str = ""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost_usd: float | None = None
-
-
 @dataclass(slots=True)
 class Row:
     """One row of the tree, in the order of reading. `size` counts the rows under it; tokens and cost are of the whole subtree.
 
-    `kind` is that of the span, or `missing` for a parent that other spans name and that has not been received.
+    `kind` is that of the span, or `missing` for a parent that other spans name and that has not been received. `flags` say in words
+    what makes the span look like a failure that nobody reported.
     """
 
     span: LightSpan
@@ -77,6 +58,7 @@ class Row:
     errors: int = 0  # failed spans in the subtree, this one included
     is_critical: bool = False
     is_cycle: bool = False  # its parents led back to it; it was made a root
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -93,8 +75,8 @@ class Tree:
         return 0.0 if self.start_ns is None or self.end_ns is None else (self.end_ns - self.start_ns) / 1e6
 
 
-def build_tree(spans: Iterable[LightSpan]) -> Tree:
-    """Lay out the spans of one trace.
+def build_tree(spans: Iterable[LightSpan], flags: Mapping[str, tuple[str, ...]] | None = None) -> Tree:
+    """Lay out the spans of one trace. `flags` are what detectors say of spans, by span id.
 
     Children stand under their parent by start, then position; spans without times after those that have one. A span whose
     parent was not received stands under a row `missing` for that parent. A cycle is cut at its earliest span.
@@ -129,6 +111,9 @@ def build_tree(spans: Iterable[LightSpan]) -> Tree:
             siblings.sort(key=keys.__getitem__)
 
     tree = Tree(rows=order_rows(nodes, kinds, roots, children, cut))
+    if flags:
+        for row in tree.rows:
+            row.flags = flags.get(row.span.span_id, ())
     roll_up(tree.rows)
     tree.start_ns = min((span.start_ns for span in nodes if span.start_ns is not None), default=None)
     ends = [last for span in nodes if (last := span.end_ns if span.end_ns is not None else span.start_ns) is not None]
@@ -274,8 +259,11 @@ def select_rows(rows: list[Row], wanted: Callable[[Row], bool]) -> tuple[list[in
     return [number for number in range(len(rows)) if keep[number]], hits
 
 
+NOT_KINDS = ("", "errors", "suspect", "slowest")  # what rows can be filtered by, beside their kinds
+
+
 def row_filter(only: str, find: str) -> Callable[[Row], bool] | None:
-    """Return the test for a filter, or None where there is none. `only`: errors, slowest, or a kind; `find`: words of the name."""
+    """Return the test for a filter, or None where there is none. `only`: one of NOT_KINDS, or a kind; `find`: words of the name."""
     words = find.casefold().split()
     if not only and not words:
         return None
@@ -284,9 +272,11 @@ def row_filter(only: str, find: str) -> Callable[[Row], bool] | None:
         span = row.span
         if only == "errors" and span.status != "error":
             return False
+        if only == "suspect" and not row.flags:
+            return False
         if only == "slowest" and not row.is_critical:
             return False
-        if only not in ("", "errors", "slowest") and row.kind != only:
+        if only not in NOT_KINDS and row.kind != only:
             return False
         if not words:
             return True
@@ -316,6 +306,49 @@ def row_detail(row: Row) -> str:
     if row.parent < 0 and row.size:
         return f"{row.size + 1:,} spans"
     return ""
+
+
+def tree_columns(tree: Tree, kinds: Sequence[str]) -> dict[str, Any]:
+    """Return the rows as columns, in the order of reading: what the browser draws the tree from, small enough for 50,000 rows.
+
+    Texts that recur stand once in `words`, and columns hold their numbers; times are whole microseconds from the trace's start.
+    Parents, places and sizes follow from `depth`. `kind` is a number of `kinds`. `flags` has only the rows that carry some.
+    """
+    rows, start_ns = tree.rows, tree.start_ns
+    number_of = {kind: number for number, kind in enumerate(kinds)}
+    words: dict[str, int] = {"": 0}
+    spans = [row.span for row in rows]
+
+    def word(text: str) -> int:
+        return words.setdefault(text, len(words))
+
+    starts = [
+        None if start_ns is None or span.start_ns is None else (span.start_ns - start_ns) // 1000 for span in spans
+    ]
+    lengths = [
+        None
+        if start_ns is None or span.start_ns is None or span.end_ns is None
+        else max(0, span.end_ns - span.start_ns) // 1000
+        for span in spans
+    ]
+    return {
+        "total": tree.duration_ms / 1000,
+        "is_timed": start_ns is not None,
+        "id": [span.span_id for span in spans],
+        "name": [word(row_title(row)[:160]) for row in rows],
+        "detail": [word(row_detail(row)) for row in rows],
+        "tool": [word(span.tool_name) for span in spans],
+        "kind": [number_of.get(row.kind, number_of["unknown"]) for row in rows],
+        "depth": [row.depth for row in rows],
+        "start": starts,
+        "length": lengths,
+        "error": [int(span.status == "error") for span in spans],
+        "slow": [int(row.is_critical) for row in rows],
+        "tokens": [row.tokens for row in rows],
+        "cost": [None if row.cost_usd is None else round(row.cost_usd, 6) for row in rows],
+        "flags": [[number, list(row.flags)] for number, row in enumerate(rows) if row.flags],
+        "words": list(words),
+    }
 
 
 @dataclass(slots=True, frozen=True)
@@ -368,6 +401,25 @@ def place_bar(start: float | None, length: float | None, window: Window) -> Bar 
         start < window.start - slack,
         end > window.end + slack or length is None,
     )
+
+
+def window_words(window: Window) -> tuple[str, str]:
+    """Return a window in words, and the whole that it is a part of, in one unit: ("1.4 s to 10.4 s", "14.82 s")."""
+    return f"{moment(window.start, window.total)} to {moment(window.end, window.total)}", moment(
+        window.total, window.total
+    )
+
+
+def moment(seconds: float, total: float) -> str:
+    """Show a time of the trace in the unit that suits the whole of it: 250 ms, 1.5 s, 8:55 min, 2:15:30 h."""
+    if total < 0.5:
+        return f"{round(seconds * 1000, 2 if total < 0.01 else 1):g} ms"
+    if total < 100:
+        return f"{round(seconds, 2):g} s"
+    whole = round(seconds)
+    if total < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02} h"
 
 
 def ticks(window: Window, *, wanted: int = 5) -> list[tuple[float, str]]:

@@ -214,7 +214,7 @@ def fold_repeated(calls: list[Call]) -> list[Call]:
     found: list[Call] = []
     last = b""
     for call in calls:
-        this = call_digest(call)
+        this = call_digest(call.name, call.arguments)
         if found and this == last:
             found[-1].again.append(call)
         else:
@@ -223,12 +223,12 @@ def fold_repeated(calls: list[Call]) -> list[Call]:
     return found
 
 
-def call_digest(call: Call) -> bytes:
+def call_digest(name: str, arguments: Any) -> bytes:
     """Return what makes two calls the same: tool and arguments, however their JSON was written."""
     try:
-        return orjson.dumps([call.name, parse_text(call.arguments)], option=orjson.OPT_SORT_KEYS, default=str)
+        return orjson.dumps([name, parse_text(arguments)], option=orjson.OPT_SORT_KEYS, default=str)
     except (TypeError, ValueError):  # too deep for JSON
-        return repr((call.name, call.arguments)).encode("utf-8", "replace")
+        return repr((name, arguments)).encode("utf-8", "replace")
 
 
 def message_key(message: dict[str, Any]) -> tuple[str, str]:

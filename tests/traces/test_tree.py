@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from traces.spans import LightSpan
 from traces.tree import (
-    LightSpan,
     build_tree,
     make_window,
     place_bar,
@@ -13,6 +13,7 @@ from traces.tree import (
     row_filter,
     select_rows,
     ticks,
+    window_words,
 )
 
 SECOND = 1_000_000_000
@@ -209,3 +210,16 @@ def test_ticks_are_round_times():
     assert [label for _, label in ticks(make_window(20_000, None, None))][:3] == ["0 s", "2:00 h", "4:00 h"]
     assert [label for _, label in ticks(make_window(10, None, None))][-1] == ""  # it would run into the next column
     assert ticks(make_window(0, None, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        (make_window(0.25, None, None), ("0 ms to 250 ms", "250 ms")),
+        (make_window(14.82, 1.4, 10.4), ("1.4 s to 10.4 s", "14.82 s")),
+        (make_window(534.87, 60, None), ("1:00 min to 8:55 min", "8:55 min")),
+        (make_window(8100, None, 3600), ("0:00:00 h to 1:00:00 h", "2:15:00 h")),
+    ],
+)
+def test_window_is_told_in_one_unit(window, words):
+    assert window_words(window) == words

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from tests.factories import make_project, make_span
 from tests.traces.test_turns import make_records
+from traces.models import Trace
 from traces.services import ingest_spans
 from traces.views.trace import PAGE_ROWS
 
@@ -68,8 +69,10 @@ def test_error_is_marked_by_icon_word_and_hatch(client, project):
 def test_span_rows_are_columns_of_one_length(client, project):
     make_run(project)
     body = client.get(page(project, name="span_rows")).json()
-    columns = [value for key, value in body.items() if key not in ("kinds", "total", "is_timed")]
+    columns = [value for key, value in body.items() if key not in ("kinds", "total", "is_timed", "words", "flags")]
     assert {len(column) for column in columns} == {3}
+    assert [body["words"][word] for word in body["name"]] == ["run", "choose tool", "get_order"]
+    assert (body["start"], body["length"]) == ([0, 0, 10**6], [10**7, 10**6, 10**6])
     assert (body["id"], body["depth"], body["error"], body["total"]) == (
         ["root", "llm", "tool"],
         [0, 1, 1],
@@ -80,9 +83,47 @@ def test_span_rows_are_columns_of_one_length(client, project):
 
 def test_span_rows_load_no_payload_and_a_fixed_number_of_queries(client, project, django_assert_num_queries):
     make_run(project)
-    with django_assert_num_queries(3) as queries:  # project, trace, spans
+    with django_assert_num_queries(4) as queries:  # project, trace, spans, signals
         client.get(page(project, name="span_rows"))
     assert not any("traces_spanpayload" in query["sql"] or "traces_body" in query["sql"] for query in queries)
+
+
+def test_page_carries_the_columns_escaped_and_the_same(client, project):
+    make_run(project)
+    ingest_spans(
+        project, [make_span(trace_id="cd" * 16, span_id="odd", name="</script><b>&", start_ns=T, end_ns=T + 1)]
+    )
+    html = client.get(page(project)).content.decode()
+    carried = re.search(r'<script id="span-columns" type="application/json">(.*?)</script>', html, re.DOTALL)[1]
+    assert "<" not in carried
+    assert json.loads(carried) == client.get(page(project, name="span_rows")).json()
+
+
+def test_calls_have_their_arguments_in_a_line_and_the_same_number_where_they_are_the_same(client, project):
+    calls = [("c1", {"a": 1, "b": "x"}), ("c2", {"b": "x", "a": 1}), ("c3", {"a": 2})]
+    spans = [
+        make_span(trace_id="cd" * 16, span_id=span_id, kind="tool", tool={"name": "look", "arguments": arguments})
+        for span_id, arguments in calls
+    ]
+    ingest_spans(project, spans)
+    body = client.get(page(project, name="repeated_calls")).json()
+    assert body == {"c1": ["a: 1, b: “x”", 0], "c2": ["b: “x”, a: 1", 0], "c3": ["a: 2", 1]}
+
+
+def test_suspicions_are_marked_in_the_tree_and_told_in_the_panel(client, project):
+    make_run(project)
+    found = Trace.objects.get(trace_id="cd" * 16)
+    found.signals.create(
+        project=project, detector="loop", version=1, span_id="llm", reason="Said the same <b> three times."
+    )
+    html = client.get(page(project)).content.decode()
+    assert html.count('<span class="sr">Silent failure</span>') == 2  # the row, and the template of rows
+    assert client.get(page(project, name="span_rows")).json()["flags"] == [[1, ["Said the same <b> three times."]]]
+    assert "Said the same &lt;b&gt; three times." in client.get(page(project, span="llm"), **HTMX).content.decode()
+    assert [
+        row[:4]
+        for row in re.findall(r'href="\?span=([a-z]+)', client.get(page(project, only="suspect")).content.decode())
+    ][:2] == ["root", "llm"]
 
 
 def test_page_and_fragment_show_the_same_panel(client, project):

@@ -11,6 +11,7 @@ from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from accounts.access import ProjectRequest, project_page
@@ -21,10 +22,25 @@ from traces.models import Trace
 from traces.pointers import NoSuchPlace, as_text, read_place
 from traces.span_panel import describe_span
 from traces.spans import SpanRecord
-from traces.tree import Row, Tree, Window, make_window, place_bar, row_detail, row_filter, row_title, select_rows, ticks
-from traces.turns import Turn, build_turns, cut_blocks, cut_page, find_block
+from traces.templatetags.trace_page import arguments_line
+from traces.tree import (
+    Row,
+    Tree,
+    Window,
+    make_window,
+    place_bar,
+    row_detail,
+    row_filter,
+    row_title,
+    select_rows,
+    ticks,
+    tree_columns,
+    window_words,
+)
+from traces.turns import Turn, build_turns, call_digest, cut_blocks, cut_page, find_block
 
 PAGE_ROWS = 500  # rows of a tree on a page without JavaScript
+FIRST_ROWS = 60  # of these, the ones that are painted before the script is there
 MAX_OUTLINE = 2_000  # turns in the list beside a conversation
 TABS = ("io", "attributes", "raw", "scores")
 VIEWS = (("spans", "Spans", "traces:trace"), ("conversation", "Conversation", "traces:trace_conversation"),
@@ -94,7 +110,9 @@ def trace(request: ProjectRequest, trace_id: str, view: str = "spans") -> HttpRe
         "ticks": marks,
         "grid": marks[1][0] - marks[0][0] if len(marks) > 1 else 100,
         "grid_offset": marks[0][0] if marks else 0,
-        "rows_url": reverse("traces:span_rows", args=[request.project.slug, found.trace_id]),
+        "window_words": window_words(window),
+        "columns": data_script("span-columns", columns_of(tree)),
+        "calls_url": reverse("traces:repeated_calls", args=[request.project.slug, found.trace_id]),
         "filters": FILTERS,
         "legend": [KINDS[kind] for kind in ("llm", "tool", "retriever", "guardrail")],
     }
@@ -121,8 +139,12 @@ def tree_context(request: ProjectRequest, tree: Tree, window: Window, chosen: st
         first = place - place % PAGE_ROWS
     page = numbers[first : first + PAGE_ROWS]
     params = {key: value for key, value in request.GET.items() if key in ("only", "find", "from", "to")}
+    rows = [show_row(tree, tree.rows[number], window, chosen) for number in page]
+    place = next((place for place, row in enumerate(rows) if row.is_selected), 0)
+    split = 0 if place > FIRST_ROWS - 10 else FIRST_ROWS
     return {
-        "rows": [show_row(tree, tree.rows[number], window, chosen) for number in page],
+        "first_rows": rows[:split] if split else rows,
+        "other_rows": rows[split:] if split else [],
         "row_first": first + 1 if page else 0,
         "row_last": first + len(page),
         "row_count": len(numbers),
@@ -170,30 +192,40 @@ def row_seconds(tree: Tree, row: Row) -> tuple[float | None, float | None]:
 @require_GET
 @project_page()
 def span_rows(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
-    """Answer the whole tree, a column a list, in the order of reading: what `span_tree.js` draws.
-
-    `start` and `length` in seconds; `parent` and sizes follow from `depth`; `kind` is an index into `kinds`.
-    """
+    """Answer the whole tree as columns, as the page has them: see `traces.tree.tree_columns`."""
     tree = page_queries.trace_tree(get_trace(request, trace_id))
-    kinds = list(KINDS)
-    number_of = {kind: number for number, kind in enumerate(kinds)}
-    times = [row_seconds(tree, row) for row in tree.rows]
+    response = HttpResponse(orjson.dumps(columns_of(tree)), content_type="application/json")
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def columns_of(tree: Tree) -> dict[str, Any]:
+    """Return the columns of a tree with the looks of its kinds."""
+    return {"kinds": [[kind, *look] for kind, look in KINDS.items()], **tree_columns(tree, list(KINDS))}
+
+
+def data_script(name: str, value: Any) -> SafeString:
+    """Return a value as a JSON script element: Django's `json_script`, fast enough for megabytes."""
+    text = orjson.dumps(value).decode()
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04X}")
+    return format_html(
+        '<script id="{}" type="application/json">{}</script>', name, SafeString(text)
+    )  # every < > & is escaped
+
+
+@require_GET
+@project_page()
+def repeated_calls(request: ProjectRequest, trace_id: str) -> HttpResponseBase:
+    """Answer what the tool calls of a trace were made with, which no light row says: `{span id: [line, number of the call]}`.
+
+    Calls of the same tool with the same arguments have the same number.
+    """
+    found = get_trace(request, trace_id)
+    numbers: dict[bytes, int] = {}
     body = {
-        "total": tree.duration_ms / 1000,
-        "is_timed": tree.start_ns is not None,
-        "kinds": [[kind, *KINDS[kind]] for kind in kinds],
-        "id": [row.span.span_id for row in tree.rows],
-        "name": [row_title(row)[:160] for row in tree.rows],
-        "detail": [row_detail(row) for row in tree.rows],
-        "tool": [row.span.tool_name for row in tree.rows],
-        "kind": [number_of.get(row.kind, number_of["unknown"]) for row in tree.rows],
-        "depth": [row.depth for row in tree.rows],
-        "start": [None if start is None else round(start, 6) for start, _ in times],
-        "length": [None if length is None else round(length, 6) for _, length in times],
-        "error": [int(row.span.status == "error") for row in tree.rows],
-        "slow": [int(row.is_critical) for row in tree.rows],
-        "tokens": [row.tokens for row in tree.rows],
-        "cost": [None if row.cost_usd is None else round(row.cost_usd, 6) for row in tree.rows],
+        span_id: [arguments_line(arguments), numbers.setdefault(call_digest(name, arguments), len(numbers))]
+        for span_id, name, arguments in page_queries.tool_calls(found)
     }
     response = HttpResponse(orjson.dumps(body), content_type="application/json")
     response["Cache-Control"] = "private, no-cache"
@@ -208,7 +240,7 @@ def panel_context(request: ProjectRequest, found: Trace, chosen: str) -> dict[st
     tab = request.GET.get("tab", "io")
     tab = tab if tab in TABS else "io"
     record = get_record(found, chosen) if chosen else None
-    context: dict[str, Any] = {"trace": found, "chosen": chosen, "tab": tab, "panel": None}
+    context: dict[str, Any] = {"trace": found, "chosen": chosen, "tab": tab, "panel": None, "flags": ()}
     if record is not None:
         asked_by = page_queries.asking_record(found, record) if tab == "io" else None
         base = reverse("traces:span_value", args=[request.project.slug, found.trace_id])
@@ -216,6 +248,7 @@ def panel_context(request: ProjectRequest, found: Trace, chosen: str) -> dict[st
             "panel": describe_span(record, asked_by=asked_by),
             "value_url": f"{base}?{urlencode({'span': record.span_id})}",
             "scores_url": scores_url(request, found),
+            "flags": page_queries.span_flags(found).get(record.span_id, ()),
         }
     return context
 
