@@ -3,8 +3,8 @@
 from django.urls import path, re_path, register_converter
 
 from traces import api
-from traces.views import list as list_views
 from traces.views import compare, people, send, story
+from traces.views import list as list_views
 from traces.views import trace as trace_views
 
 
@@ -48,7 +48,6 @@ urlpatterns = [
     path("p/<slug:project_slug>/traces/<text:trace_id>/tags", people.change_tags, name="change_tags"),
     path("p/<slug:project_slug>/sessions/<text:session_id>", trace_views.session, name="session"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/spans.json", trace_views.span_rows, name="span_rows"),
-    path("p/<slug:project_slug>/traces/<text:trace_id>/calls.json", trace_views.repeated_calls, name="repeated_calls"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/value", trace_views.span_value, name="span_value"),
     path(
         "p/<slug:project_slug>/traces/<text:trace_id>/conversation",

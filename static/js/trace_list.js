@@ -28,6 +28,12 @@ function showSelection() {
   const total = Number(bar.dataset.total) || 0;
   const said = everything ? (total ? `All ${number(total)} selected` : "All that match selected") : `${number(count)} selected`;
   $("[data-count]", bar).textContent = said;
+  const compare = $("[data-compare]", bar);
+  if (compare) {
+    compare.hidden = count !== 2 || everything;
+    const [a, b] = picked().map((box) => encodeURIComponent(box.value));
+    if (!compare.hidden) compare.href = `${compare.dataset.compare}?a=${a}&b=${b}`;
+  }
   const all = $("[data-all]", bar);
   all.hidden = !count || everything || (total > 0 && total <= count);
   for (const row of rows()) row.setAttribute("aria-selected", String($("input[name=trace]", row).checked));

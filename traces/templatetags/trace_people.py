@@ -6,8 +6,10 @@ from django import template
 from django.template import Context
 
 from accounts.models import Role
+from pages.templatetags.pages import duration
 from traces import people
 from traces.models import Signal, SignalCheck, Trace
+from traces.pointers import as_text
 from traces.signals import DETECTORS
 
 register = template.Library()
@@ -48,3 +50,15 @@ def trace_people(context: Context, trace: Trace) -> dict[str, Any]:
 def signal_label(name: str) -> str:
     """Return what a detector's suspicion is called."""
     return DETECTORS[name].label if name in DETECTORS else name
+
+
+@register.filter
+def signed_duration(ms: float) -> str:
+    """Show a difference of time with its sign."""
+    return ("+" if ms > 0 else "\N{MINUS SIGN}" if ms < 0 else "") + duration(abs(ms))
+
+
+@register.filter
+def as_line(value: Any) -> str:
+    """Return a value as text in one line."""
+    return " ".join(as_text(value)[:2000].split())
