@@ -15,6 +15,14 @@ def login_off(settings):
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1", "localhost"]
 
 
+@pytest.fixture(autouse=True)
+def fresh_word_lists():
+    """Keys of rows come again in another test; outside tests they never do."""
+    from traces import text_queries
+
+    text_queries.lists.clear()
+
+
 @pytest.fixture
 def login_on(settings, login_off):
     settings.LOGIN_REQUIRED = True

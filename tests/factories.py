@@ -44,7 +44,7 @@ def make_trace(project: Project, *, terms: dict[str, list[str]] | None = None, *
     """Make a Trace row, without spans: completed in one second unless told otherwise. `terms` are key -> values."""
     from datetime import UTC, datetime
 
-    from traces.models import Trace, TraceTerm
+    from traces.models import SearchPending, Trace, TraceTerm
 
     number = next(counter)
     start = 1_780_000_000_000_000_000 + number * 1_000_000
@@ -61,6 +61,7 @@ def make_trace(project: Project, *, terms: dict[str, list[str]] | None = None, *
     fields.setdefault("sort_ns", start if fields["start_ns"] is None else fields["start_ns"])
     fields.setdefault("end_ns", None if fields["start_ns"] is None else fields["start_ns"] + 1_000_000_000)
     trace = Trace.objects.create(project=project, **fields)
+    SearchPending.objects.create(project=project, trace=trace, since_ns=fields["sort_ns"])
     TraceTerm.objects.bulk_create(
         TraceTerm(trace=trace, project=project, key=key, value=value)
         for key, values in (terms or {}).items()

@@ -4,16 +4,20 @@ Where a trace may have several values (models, tools, tags) the filter is an EXI
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
-from django.db.models import CharField, Exists, Lookup, OuterRef, Q
+import orjson
+from django.db.models import BigAutoField, CharField, Exists, Lookup, OuterRef, Q
 
 from accounts.models import Project
 from traces.models import Note, Trace, TraceTerm
-from traces.search import Condition, Kind, Query, Value, Words
+from traces.search import Condition, Kind, Query, Term, Value, Words
+from traces.summary import error_label
+from traces.text_queries import Lazy, text_match
 
-TERM_KEYS = ("model", "tool", "session", "signal")
+TERM_KEYS = ("model", "tool", "session", "signal", "kind")
 TEXT_COLUMNS = {
     "user": "user_id",
     "environment": "environment",
@@ -58,7 +62,6 @@ PRESENT = {
     "version": ~Q(version=""),
     "workflow": ~Q(workflow_name=""),
 }
-WORD_COLUMNS = ("input_preview", "output_preview", "name", "agent_name", "trace_id", "session_id", "user_id", "task")
 NOTHING = Q(pk__in=[])
 
 
@@ -79,29 +82,61 @@ class Glob(Lookup):
         return f"{left} LIKE %s", [*params, "%".join(escaped)]
 
 
+@BigAutoField.register_lookup
+class Among(Lookup):
+    """`pk__among=[…]`: as `in`, for a list of any length."""
+
+    lookup_name = "among"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        left, params = self.process_lhs(compiler, connection)
+        if connection.vendor == "sqlite":
+            values = orjson.dumps(self.rhs).decode()
+            return f"{left} IN (SELECT value FROM json_each(%s))", [*params, values]  # noqa: S608
+        return f"{left} = ANY(%s::bigint[])", [*params, list(self.rhs)]
+
+
 def compile_query(query: Query, project: Project) -> Q:
-    """Return the filter of a whole query, without the project's own."""
+    """Return the filter of a whole query, without the project's own. Words with many hits are followed through the project."""
+    return compile_terms(query.terms, project)
+
+
+def compile_terms(terms: Iterable[Term], project: Project) -> Q:
     compiled = Q()
-    for term in query.terms:
-        one = words_filter(term) if isinstance(term, Words) else condition_filter(term, project)
+    for term in terms:
+        one = term_of_query(term, project)
         compiled &= ~one if term.negated else one
     return compiled
 
 
-def words_filter(words: Words) -> Q:
-    """Return the filter of a word or a phrase: the one place that text search replaces.
-
-    Today it looks into the previews of input and output, the name and the ids, whatever the case.
-    """
-    text = words.content
-    forms = {text}
-    if not text.isascii():  # SQLite folds the case of ASCII only
-        forms |= {text.lower(), text.upper(), text.capitalize()}
+def term_of_query(term: Term, project: Project) -> Q:
+    """Return the filter of one term, before its negation."""
+    if isinstance(term, Words):
+        return Q(pk__among=text_match(project, term).all_traces())
+    if isinstance(term, Condition):
+        return condition_filter(term, project)
     found = Q()
-    for column in WORD_COLUMNS:
-        for form in sorted(forms):
-            found |= Q(**{f"{column}__icontains": form})
+    for choice in term.choices:
+        found |= compile_terms(choice, project)
     return found
+
+
+def compile_lazily(query: Query, project: Project) -> tuple[Q, list[Lazy]]:
+    """Return the filter of a query without the words that have many hits, and those words, to be asked along the list."""
+    compiled, lazy = Q(), []
+    for term in query.terms:
+        if isinstance(term, Words):
+            match = text_match(project, term)
+            traces = match.few_traces()
+            if traces is None:
+                lazy.append((match, term.negated))
+                continue
+            one = Q(pk__among=traces)
+        else:
+            one = term_of_query(term, project)
+        compiled &= ~one if term.negated else one
+    return compiled, lazy
 
 
 def condition_filter(condition: Condition, project: Project) -> Q:
@@ -123,6 +158,8 @@ def condition_filter(condition: Condition, project: Project) -> Q:
         return Q(Exists(Note.objects.filter(said, trace=OuterRef("pk"))))
     if key.name in TERM_KEYS:
         return term_filter(key.name, condition.values)
+    if key.name == "error":
+        return term_filter("error", tuple(replace(one, text=error_label(one.text)) for one in condition.values))
     if key.name == "has":
         return any_of(condition.values, lambda value: presence_filter(value.text))
     if key.kind == Kind.TIME:
@@ -184,3 +221,9 @@ def number_filter(column: str, operator: str, value: Value) -> Q:
 def filtered(project: Project, query: Query) -> Any:
     """Return the project's traces that match a query, in no order."""
     return Trace.objects.filter(compile_query(query, project), project=project)
+
+
+def filtered_lazily(project: Project, query: Query) -> tuple[Any, list[Lazy]]:
+    """Return the project's traces that match a query but for the words to be asked along the list."""
+    compiled, lazy = compile_lazily(query, project)
+    return Trace.objects.filter(compiled, project=project), lazy

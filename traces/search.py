@@ -2,12 +2,17 @@
 
     agent:refund-bot status:error duration:>5s tool:get_order model:gpt* meta.plan:annual -tag:test "exact words" words
 
-A query is a list of terms that must all hold. A term is `key:value` (comma: or; `*`: any text; `-` before it: not), a quoted
-phrase, or a word. Keys are in `KEYS`; an app above adds its own with `register_key`.
+A query is a list of terms that must all hold; `OR` between terms and parentheses around them make alternatives. A term is
+`key:value` (comma: or; `*`: any text; `-` before it: not), a quoted phrase, or a word. Keys are in `KEYS`; an app above adds its own
+with `register_key`.
+
+    query = all { "OR" all }
+    all   = term { [ "AND" ] term }
+    term  = [ "-" | "NOT" ] ( "(" query ")" | key:value | "phrase" | word )
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,11 +22,14 @@ from rapidfuzz import process
 
 MAX_LENGTH = 2000  # characters of a query
 MAX_TERMS = 40
+MAX_DEPTH = 12  # parentheses in parentheses
 MAX_NUMBER = 1e15
 NS = 1_000_000_000
 MAX_NS = 2**63 - 1  # what a column of nanoseconds holds: the year 2262
 
 NAME = re.compile(r"[A-Za-z_][\w.\-]*")
+BETWEEN = re.compile(r"(?:OR|AND)(?=[\s()]|$)")
+NOT = re.compile(r"NOT\s+(?=\S)")
 OPERATOR = re.compile(r">=|<=|≥|≤|>|<|=")
 NUMBER = re.compile(r"^\$?(\d+(?:\.\d+)?|\.\d+)\s*([a-zµ]*)$", re.IGNORECASE)
 AGO = re.compile(r"^-?(\d{1,6})(s|min|m|h|d|w)$", re.IGNORECASE)
@@ -104,20 +112,35 @@ class Condition:
 
 @dataclass(frozen=True)
 class Words:
-    """Text to look for: a word, or an exact phrase in quotes."""
+    """Text to look for: a word or a piece of one, or an exact phrase in quotes."""
 
     content: str
     negated: bool
     start: int
     end: int
     text: str
+    is_exact: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Terms in parentheses, or with OR between them: one of the `choices` must hold, each of them whole."""
+
+    choices: tuple[tuple["Condition | Words | Group", ...], ...]
+    negated: bool
+    start: int
+    end: int
+    text: str
+
+
+Term = Condition | Words | Group
 
 
 @dataclass(frozen=True)
 class Query:
     """A parsed query; `terms` in the order of the text."""
 
-    terms: tuple[Condition | Words, ...] = ()
+    terms: tuple[Term, ...] = ()
 
     @property
     def conditions(self) -> list[Condition]:
@@ -126,6 +149,11 @@ class Query:
     @property
     def words(self) -> list[Words]:
         return [term for term in self.terms if isinstance(term, Words)]
+
+    @property
+    def said(self) -> list[Words]:
+        """The words that a match may hold, those in groups included: what an excerpt shows."""
+        return list(said_words(self.terms))
 
     @property
     def text(self) -> str:
@@ -145,6 +173,17 @@ class Query:
         return any(c.key.name == "has" and c.negated and [v.text for v in c.values] == [label] for c in self.conditions)
 
 
+def said_words(terms: Iterable[Term]) -> Iterator[Words]:
+    for term in terms:
+        if term.negated:
+            continue
+        if isinstance(term, Words):
+            yield term
+        elif isinstance(term, Group):
+            for choice in term.choices:
+                yield from said_words(choice)
+
+
 class QueryError(ValueError):
     """A query that cannot be read. `start` and `end` are offsets in its text; `suggestion` is a key or value that may be meant."""
 
@@ -162,6 +201,9 @@ class QueryError(ValueError):
 
 STATUSES = ("ok", "error", "unset")
 SOURCES = ("ingest", "import", "eval", "proxy")
+KINDS = (
+    "agent", "llm", "tool", "retriever", "embedding", "reranker", "guardrail", "evaluator", "prompt", "chain", "handoff", "event",
+)  # fmt: skip
 FIELDS = (
     "agent", "cost", "end", "environment", "error", "input", "model", "output", "prompt", "release", "root", "session",
     "note", "signal", "tag", "task", "times", "tokens", "tool", "user", "version", "workflow",
@@ -202,6 +244,8 @@ for known in (
     Key("has", Kind.CHOICE, "Something is there", choices=FIELDS, sample="error"),
     Key("after", Kind.TIME, "Started at this time or later", aliases=("since",), sample="2026-06-17"),
     Key("before", Kind.TIME, "Started before this time", aliases=("until",), sample="2026-06-18"),
+    Key("kind", Kind.CHOICE, "Kind of a span in the run", choices=KINDS, sample="retriever"),
+    Key("error", Kind.TEXT, "Type or text of a failed span's error", sample="*timeout*"),
     Key("name", Kind.TEXT, "Name of the run"),
     Key("id", Kind.TEXT, "Trace id", aliases=("trace", "trace_id")),
     Key("release", Kind.TEXT, "Release"),
@@ -242,36 +286,131 @@ def parse(text: str, *, now: datetime | None = None) -> Query:
     nul = text.find("\0")
     if nul >= 0:
         raise QueryError("The query holds a NUL character.", nul, nul + 1)
-    terms: list[Condition | Words] = []
-    position = 0
-    while position < len(text):
-        if text[position].isspace():
-            position += 1
-            continue
-        if len(terms) == MAX_TERMS:
-            raise QueryError(f"The query has more than {MAX_TERMS} parts.", position, len(text))
-        term = read_term(text, position, now=now or datetime.now(UTC))
-        terms.append(term)
-        position = term.end
+    reader = Reader(text, now or datetime.now(UTC))
+    terms = reader.read_choices(0)
     return Query(tuple(terms))
 
 
-def read_term(text: str, start: int, *, now: datetime) -> Condition | Words:
-    negated = text[start] == "-" and start + 1 < len(text) and not text[start + 1].isspace()
-    position = start + 1 if negated else start
+class Reader:
+    """Reads one query from its start to its end; used once."""
+
+    def __init__(self, text: str, now: datetime) -> None:
+        self.text, self.now = text, now
+        self.position = 0
+        self.count = 0
+
+    def read_choices(self, depth: int) -> list[Term]:
+        """Read terms with OR between some of them, up to the closing parenthesis or the end."""
+        start = self.position
+        choices: list[list[Term]] = [[]]
+        operator: re.Match[str] | None = None  # the last OR or AND, while nothing follows it
+        while self.skip_space():
+            if self.text[self.position] == ")" and depth:
+                break
+            word = BETWEEN.match(self.text, self.position)
+            if word:
+                if operator or not choices[-1]:
+                    raise QueryError(
+                        f'{word[0]} stands between two parts; to look for the word itself, write "{word[0]}".',
+                        word.start(),
+                        word.end(),
+                    )
+                operator = word
+                self.position = word.end()
+                if word[0] == "OR":
+                    choices.append([])
+                continue
+            operator = None
+            if self.count == MAX_TERMS:
+                raise QueryError(f"The query has more than {MAX_TERMS} parts.", self.position, len(self.text))
+            self.count += 1
+            choices[-1].append(self.read_term(depth))
+        if operator:
+            raise QueryError(
+                f'Nothing follows {operator[0]}; to look for the word itself, write "{operator[0]}".',
+                operator.start(),
+                operator.end(),
+            )
+        if len(choices) == 1:
+            return choices[0]
+        text = self.text[start : self.position].strip()
+        return [Group(tuple(map(tuple, choices)), False, start, self.position, f"({text})")]
+
+    def skip_space(self) -> bool:
+        """Go to the next thing that is not white space. False at the end."""
+        while self.position < len(self.text) and self.text[self.position].isspace():
+            self.position += 1
+        return self.position < len(self.text)
+
+    def read_term(self, depth: int) -> Term:
+        text, start = self.text, self.position
+        position = start
+        word = NOT.match(text, position)
+        if word:
+            position = word.end()
+        elif text[position] == "-" and position + 1 < len(text) and not text[position + 1].isspace():
+            position += 1
+        negated = position > start
+        if position < len(text) and text[position] == "(":
+            return self.read_group(start, position, depth, negated=negated)
+        term = read_term(text, start, position, negated=negated, now=self.now, in_group=depth > 0)
+        self.position = term.end
+        return term
+
+    def read_group(self, start: int, position: int, depth: int, *, negated: bool) -> Group:
+        if depth == MAX_DEPTH:
+            raise QueryError(f"Parentheses stand {MAX_DEPTH} deep at most.", position, position + 1)
+        self.position = position + 1
+        terms = self.read_choices(depth + 1)
+        if self.position >= len(self.text):
+            raise QueryError(
+                "The parenthesis is not closed; to look for the sign itself, use quotes.", position, position + 1
+            )
+        if not terms:
+            raise QueryError("The parentheses hold nothing.", position, self.position + 1)
+        self.position += 1
+        if self.position < len(self.text) and not (
+            self.text[self.position].isspace() or self.text[self.position] == ")"
+        ):
+            raise QueryError("A space is missing after the parenthesis.", self.position, self.position + 1)
+        only = terms[0] if len(terms) == 1 else None
+        choices = only.choices if isinstance(only, Group) and not only.negated else (tuple(terms),)
+        return Group(choices, negated, start, self.position, self.text[start : self.position])
+
+
+def plain_end(text: str, start: int, *, in_group: bool, stops: str = "") -> int:
+    """Return where a text without quotes ends: at white space, a stop, or in a group the parenthesis that closes the group."""
+    opened = 0
+    for place in range(start, len(text)):
+        char = text[place]
+        if char.isspace() or char in stops:
+            return place
+        opened += char == "("
+        if char == ")":
+            if in_group and not opened:
+                return place
+            opened = max(0, opened - 1)
+    return len(text)
+
+
+def read_term(
+    text: str, start: int, position: int, *, negated: bool, now: datetime, in_group: bool
+) -> Condition | Words:
     name = NAME.match(text, position)
     if name:
         operator, after = read_operator(text, name.end())
         if operator and not text.startswith("//", after):
-            return read_condition(text, start, name, operator, after, negated=negated, now=now)
-    if text[position] == '"':
+            return read_condition(text, start, name, operator, after, negated=negated, now=now, in_group=in_group)
+    is_exact = text.startswith('"', position)
+    if is_exact:
         content, end = read_quoted(text, position)
     else:
-        end = next((i for i in range(position, len(text)) if text[i].isspace()), len(text))
+        end = plain_end(text, position, in_group=in_group)
         content = text[position:end]
     if not content.strip():
-        raise QueryError("The quotes hold nothing to look for.", position, end)
-    return Words(content, negated, start, end, text[start:end])
+        what = "The quotes hold" if is_exact else f"{text[start:position].strip()} has"
+        raise QueryError(f"{what} nothing to look for.", start if not is_exact else position, max(end, position))
+    return Words(content, negated, start, end, text[start:end], is_exact)
 
 
 def read_operator(text: str, position: int) -> tuple[str, int]:
@@ -301,7 +440,15 @@ def read_quoted(text: str, start: int) -> tuple[str, int]:
 
 
 def read_condition(
-    text: str, start: int, name: re.Match[str], operator: str, position: int, *, negated: bool, now: datetime
+    text: str,
+    start: int,
+    name: re.Match[str],
+    operator: str,
+    position: int,
+    *,
+    negated: bool,
+    now: datetime,
+    in_group: bool = False,
 ) -> Condition:
     found = find_key(name[0])
     if found is None:
@@ -315,7 +462,7 @@ def read_condition(
             content, end = read_quoted(text, position)
             quoted = True
         else:
-            end = next((i for i in range(position, len(text)) if text[i].isspace() or text[i] == ","), len(text))
+            end = plain_end(text, position, in_group=in_group, stops=",")
             content, quoted = text[position:end], False
         if not content:
             sample = f"; for example {key.name}:{key.sample}" if key.sample and not key.is_prefix else ""
@@ -325,7 +472,7 @@ def read_condition(
         if not text.startswith(",", position):
             break
         position += 1
-    if position < len(text) and not text[position].isspace():
+    if position < len(text) and not text[position].isspace() and not (in_group and text[position] == ")"):
         raise QueryError("A space is missing after the closing quote.", position, position + 1)
     if operator != "=" and key.kind not in NUMERIC:
         words = "takes a time" if key.kind == Kind.TIME else "is text"
@@ -499,6 +646,7 @@ def unfinished(text: str) -> Unfinished:
         elif char.isspace() and not in_quotes:
             start = position + 1
         position += 1
+    start += len(re.match(r"(?:-?\()*", text[start:])[0])  # type: ignore[index]  # matches the empty text too
     token = text[start:]
     prefix = "-" if token.startswith("-") else ""
     match = NAME.match(token, len(prefix))

@@ -9,6 +9,7 @@ up to date as parents and children arrive in any order. Where no span counts, th
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,7 @@ MAX_LISTED = {"metadata": 200, "tags": 100, "models": 50, "sessions": 50}
 MAX_VALUE = 1000  # characters of a metadata value that the summary keeps; the span keeps all
 ANSWERING = ("agent", "llm", "chain")
 NOTHING = ("", "")
+NUMBERS = re.compile(r"\b[0-9a-f]{0,40}\d[0-9a-f]{7,}\b|\d+")  # ids and numbers in the text of an error
 
 
 # What one span adds ----------------------------------------------------------------------------------------------
@@ -96,6 +98,11 @@ def read_facts(record: SpanRecord, usage: UsageRow) -> Facts:
         terms.add(("tool", clean_text(tool, SIZE)))
     if "session_id" in texts:
         terms.add(("session", texts["session_id"]))
+    if record.kind != "unknown":
+        terms.add(("kind", record.kind[:SIZE]))
+    if record.status == "error":
+        said = (record.error_type, record.error_message or record.status_message)
+        terms |= {("error", label) for text in said if (label := error_label(text))}
     prompt = record.prompt or {}
     answers = record.kind in ANSWERING or not parent
     return Facts(
@@ -141,6 +148,12 @@ def agent_rank(record: SpanRecord) -> int:
         return 2
     is_after_span = record.kind == "agent" and record.name.endswith(name)
     return 1 if is_after_span and not any(key in record.attributes for key in AGENT_NAME) else 0
+
+
+def error_label(text: str) -> str:
+    """Return the first line of an error's text without its numbers, so that the same error is found under one label."""
+    first = next((line for line in text[:2000].splitlines() if line.strip()), "").strip()
+    return clean_text(NUMBERS.sub("#", first), SIZE)
 
 
 def short_value(value: Any) -> Any:

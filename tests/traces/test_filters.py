@@ -3,11 +3,12 @@
 import pytest
 
 from tests.factories import make_project, make_trace
-from traces import list_queries, search
+from traces import list_queries, search, text_index
 from traces.models import TraceTerm
 
 
 def found(project, text: str) -> set[str]:
+    text_index.index_pending()
     return {trace.name for trace in list_queries.trace_page(project, text)}
 
 

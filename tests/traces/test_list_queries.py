@@ -165,7 +165,7 @@ def test_histogram_counts_every_run_in_its_bucket(project):
 
 
 def test_beyond_the_cap_totals_are_exact_and_the_rest_is_said_to_be_partial(project, monkeypatch):
-    monkeypatch.setattr(list_queries, "CAP", 5)
+    monkeypatch.setattr(list_queries.figures, "CAP", 5)
     for number in range(12):
         make_trace(
             project,

@@ -74,9 +74,9 @@ def test_number_of_queries_does_not_grow_with_the_list(client, project, url, cou
     client.get(url)
     with CaptureQueriesContext(connection) as queries:
         client.get(url)
-    # the project, the range, the page, the figures with facets, the facets of terms
-    assert len([query for query in queries if "traces_" in query["sql"]]) == 4
-    assert len(queries) <= 6
+    # the range, the page, its suspicions, the figures with facets, the facets of terms
+    assert len([query for query in queries if "traces_" in query["sql"]]) == 5
+    assert len(queries) <= 7
 
 
 def test_facet_link_filters_and_its_chip_takes_it_back(client, project, url):

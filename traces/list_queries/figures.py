@@ -1,0 +1,352 @@
+"""The figures and facets above and beside the list, from one read of the newest `CAP` matching traces.
+
+Exact up to there, and said to be of the newest `CAP` beyond it. Where words with many hits are asked along the list, the newest
+`TEXT_CAP` that were found in time stand for `CAP`.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import BigIntegerField, Count, F, QuerySet, Value
+from django.db.models.functions import Cast
+
+from accounts.models import Project
+from traces import search
+from traces.filters import TEXT_COLUMNS, filtered_lazily
+from traces.histogram import NS, Histogram, bucket_step, draw_histogram, sparkline
+from traces.list_queries.pages import newest_matching, quantile
+from traces.models import Source, Status, Trace, TraceTerm
+from traces.search import Query
+from traces.signals import DETECTORS
+from traces.text_queries import Clock
+
+CAP = 10_000  # traces that figures and facets look at
+TEXT_CAP = 2_000  # the same where words are asked along the list
+FIGURES_IN_S = 0.12  # for asking them
+
+
+@dataclass(frozen=True)
+class FacetValue:
+    """One value with its count; `query` is the query with this value switched."""
+
+    value: str
+    label: str
+    count: int
+    is_on: bool
+    query: str
+
+
+@dataclass(frozen=True)
+class Facet:
+    """The values of one field among the traces that match the rest of the query."""
+
+    key: str
+    label: str
+    values: list[FacetValue]
+    rest: list[FacetValue]
+    hidden: int  # values beyond those listed
+    is_partial: bool = False  # counts are of the newest CAP traces
+
+    @property
+    def is_active(self) -> bool:
+        return any(value.is_on for value in [*self.values, *self.rest])
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What stands above the list, of all traces that match. Shares and sums are null where nothing was measured."""
+
+    total: int
+    errors: int
+    error_share: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    timed: int
+    cost_usd: float | None
+    costed: int
+    cost_each_usd: float | None
+    histogram: Histogram | None
+    error_line: str = ""
+    latency_line: str = ""
+    cost_line: str = ""
+    is_partial: bool = False  # latency and cost are of the newest traces only
+    is_least: bool = False  # so are all figures: there are more traces than `total`
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures and facets of one query."""
+
+    figures: Figures
+    facets: list[Facet] = field(default_factory=list)
+
+
+# key, label, how many to show at once
+FACETS = (
+    ("status", "Status", 3),
+    ("signal", "Suspected", 8),
+    ("agent", "Agent", 6),
+    ("task", "Task", 6),
+    ("model", "Model", 6),
+    ("tool", "Tool", 6),
+    ("tag", "Tag", 6),
+    ("environment", "Environment", 4),
+    ("source", "Source", 4),
+    ("user", "User", 4),
+)
+TERM_FACETS = ("model", "tool", "tag", "signal")
+SAME_FACET = {"person_tag": "tag"}  # what people add stands beside what was sent
+LISTED = 40  # values of a facet behind "more"
+WORDS = {
+    "signal": {one.name: one.label for one in DETECTORS.values()},
+    "status": {"ok": "Completed", "error": "Error", "unset": "Not reported"},
+    "source": {
+        "ingest": "Sent by an SDK",
+        "import": "Imported",
+        "eval": "Evaluation",
+        "proxy": "Recorded by the proxy",
+    },
+}
+FIXED = {"status": Status.values, "source": Source.values}
+COLUMNS = (
+    "sort_ns",
+    "status",
+    "agent_name",
+    "agent_id",
+    "task",
+    "environment",
+    "source",
+    "user_id",
+    "duration_ms",
+    "cost_usd",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The traces of a query as far as figures look: all of them as rows to be read, and whether there may be more."""
+
+    matching: QuerySet[Trace]
+    is_cut: bool  # `matching` itself is only the newest of those found
+
+
+def find_traces(project: Project, query: Query, *, since_ns: int | None) -> Found:
+    """Return the traces of a query. Words with many hits are asked along the list, newest first, for as long as there is time."""
+    matching, lazy = filtered_lazily(project, query)
+    matching = bound(matching, since_ns)
+    if not lazy:
+        return Found(matching, False)
+    pks, is_all = newest_matching(matching, lazy, limit=TEXT_CAP, clock=Clock(FIGURES_IN_S))
+    return Found(Trace.objects.filter(pk__among=pks), not is_all)
+
+
+def trace_summary(project: Project, query: Query, *, since_ns: int | None, now: datetime) -> Summary:
+    """Return the figures and the facets of a query: two reads, and one for each facet that the query itself narrows."""
+    found = find_traces(project, query, since_ns=since_ns)
+    matching = found.matching
+    rows = list(matching.order_by("-sort_ns", "-id").values_list(*COLUMNS)[: CAP + 1])
+    is_partial = len(rows) > CAP or found.is_cut
+    rows = rows[:CAP]
+    figures = read_figures(
+        matching,
+        query,
+        rows,
+        since_ns=since_ns,
+        now=now,
+        is_partial=is_partial,
+        can_count=not found.is_cut and is_countable(query),
+    )
+    narrowed = {search.facet_label(condition) for condition in query.conditions}
+    terms = (
+        term_counts(matching, [key for key in TERM_FACETS if key not in narrowed], is_partial=is_partial)
+        if rows
+        else {}
+    )
+    facets = []
+    for key, label, shown in FACETS:
+        partial = is_partial
+        if key in narrowed:
+            counts, partial = facet_counts(project, query.without_key(key), key, since_ns=since_ns)
+        elif key in TERM_FACETS:
+            counts = terms.get(key, Counter())
+        else:
+            counts = column_counts(rows, key)
+        facet = read_facet(query, key, label, counts, shown=shown, is_partial=partial)
+        if facet.values:
+            facets.append(facet)
+    return Summary(figures, facets)
+
+
+def is_countable(query: Query) -> bool:
+    """Say whether an index alone tells how many traces match: the whole range, or that of one status."""
+    return all(
+        isinstance(term, search.Condition)
+        and not term.negated
+        and (term.key.kind == search.Kind.TIME or term.key.name == "status")
+        for term in query.terms
+    )
+
+
+def bound(traces: QuerySet[Trace], since_ns: int | None) -> QuerySet[Trace]:
+    return traces if since_ns is None else traces.filter(sort_ns__gte=since_ns)
+
+
+def column_counts(rows: list[tuple[Any, ...]], key: str) -> Counter[str]:
+    """Count the values of a column among rows of COLUMNS. An agent without a name counts under its id."""
+    if key == "agent":
+        name, given = COLUMNS.index("agent_name"), COLUMNS.index("agent_id")
+        return Counter(row[name] or row[given] for row in rows)
+    place = COLUMNS.index(TEXT_COLUMNS[key])
+    return Counter(row[place] for row in rows)
+
+
+def term_counts(matching: QuerySet[Trace], keys: list[str], *, is_partial: bool) -> dict[str, Counter[str]]:
+    """Count the traces of each term under some keys, in one read."""
+    if not keys:
+        return {}
+    chosen = matching.order_by("-sort_ns", "-id").values("pk")[:CAP] if is_partial else matching.order_by().values("pk")
+    wanted = [*keys, *(one for one, other in SAME_FACET.items() if other in keys)]
+    found = (
+        TraceTerm.objects.filter(key__in=wanted, trace__in=chosen)
+        .values_list("key", "value")
+        .annotate(n=Count("trace"))
+    )
+    counts: dict[str, Counter[str]] = {key: Counter() for key in keys}
+    for key, value, count in found:
+        counts[SAME_FACET.get(key, key)][value] += count
+    return counts
+
+
+def facet_counts(project: Project, query: Query, key: str, *, since_ns: int | None) -> tuple[Counter[str], bool]:
+    """Count one facet under a query that leaves its own condition out. The second value says that these are not all."""
+    found = find_traces(project, query, since_ns=since_ns)
+    matching = found.matching.order_by("-sort_ns", "-id")
+    if key in TERM_FACETS:
+        is_partial = matching.values_list("pk")[CAP : CAP + 1].exists()
+        return term_counts(matching, [key], is_partial=is_partial)[key], is_partial or found.is_cut
+    rows = list(matching.values_list(*COLUMNS)[: CAP + 1])
+    return column_counts(rows[:CAP], key), len(rows) > CAP or found.is_cut
+
+
+def read_facet(query: Query, key: str, label: str, counts: Counter[str], *, shown: int, is_partial: bool) -> Facet:
+    """Make a facet ready to render: most frequent first, chosen values always among those shown."""
+    chosen = query.values(key)
+    missing = counts.pop("", 0)
+    for value in [*FIXED.get(key, ()), *chosen]:
+        counts.setdefault(value, 0)
+    ordered = sorted((v for v in counts if counts[v] or v in chosen), key=lambda v: (-counts[v], v))
+    if key in FIXED:
+        ordered = [value for value in FIXED[key] if value in ordered]
+    head = [v for place, v in enumerate(ordered) if place < shown or v in chosen]
+    tail = [v for v in ordered if v not in head]
+    words = WORDS.get(key, {})
+
+    def one(value: str) -> FacetValue:
+        return FacetValue(
+            value, words.get(value, value), counts[value], value in chosen, search.toggle(query, key, value)
+        )
+
+    values = [one(value) for value in head]
+    is_missing_chosen = query.lacks(key)
+    if is_missing_chosen or (missing and values and key not in ("user", "task")):
+        values.append(FacetValue("", "None", missing, is_missing_chosen, search.toggle_missing(query, key)))
+    rest = [one(value) for value in tail[:LISTED]]
+    return Facet(key, label, values, rest, max(0, len(tail) - LISTED), is_partial)
+
+
+def read_figures(
+    matching: QuerySet[Trace],
+    query: Query,
+    rows: list[tuple[Any, ...]],
+    *,
+    since_ns: int | None,
+    now: datetime,
+    is_partial: bool,
+    can_count: bool,
+) -> Figures:
+    """Compute the figures from rows of COLUMNS. Where there are more traces and an index can count them, runs and errors are of all."""
+    time, status = COLUMNS.index("sort_ns"), COLUMNS.index("status")
+    latency, cost = COLUMNS.index("duration_ms"), COLUMNS.index("cost_usd")
+    is_least = is_partial and not can_count
+    if is_least and rows:
+        low, high = rows[-1][time], max(rows[0][time], rows[-1][time])
+    else:
+        low, high = window(matching, query, rows, since_ns=since_ns, now=now, is_partial=is_partial)
+    step = bucket_step(low, high)
+    low = low // step * step
+    runs: Counter[int] = Counter()
+    failed: Counter[int] = Counter()
+    if is_partial and can_count:
+        place = Cast((F("sort_ns") - Value(low, BigIntegerField())) / Value(step, BigIntegerField()), BigIntegerField())
+        counted = matching.order_by().annotate(place=place).values_list("place", "status").annotate(n=Count("pk"))
+        for bucket, state, count in counted:
+            runs[bucket] += count
+            if state == Status.ERROR:
+                failed[bucket] += count
+    else:
+        for row in rows:
+            bucket = (row[time] - low) // step
+            runs[bucket] += 1
+            if row[status] == Status.ERROR:
+                failed[bucket] += 1
+    total, errors = runs.total(), failed.total()
+    durations = sorted(row[latency] for row in rows if row[latency] is not None)
+    costs = [row[cost] for row in rows if row[cost] is not None]
+    histogram = draw_histogram(low, high, step, runs, failed) if total else None
+    by_time = [row for row in rows if low <= row[time] <= high]
+    return Figures(
+        total=total,
+        errors=errors,
+        error_share=errors / total if total else None,
+        p50_ms=quantile(durations, 0.5),
+        p95_ms=quantile(durations, 0.95),
+        timed=len(durations),
+        cost_usd=math.fsum(costs) if costs else None,
+        costed=len(costs),
+        cost_each_usd=math.fsum(costs) / len(costs) if costs else None,
+        histogram=histogram,
+        error_line=sparkline(
+            by_time, low, high, time, lambda part: sum(r[status] == Status.ERROR for r in part) / len(part)
+        ),
+        latency_line=sparkline(by_time, low, high, time, lambda part: quantile(sorted(values_of(part, latency)), 0.95)),
+        cost_line=sparkline(by_time, low, high, time, lambda part: math.fsum(values_of(part, cost))),
+        is_partial=is_partial,
+        is_least=is_least,
+    )
+
+
+def values_of(rows: list[tuple[Any, ...]], place: int) -> list[float]:
+    return [row[place] for row in rows if row[place] is not None]
+
+
+def window(
+    matching: QuerySet[Trace],
+    query: Query,
+    rows: list[tuple[Any, ...]],
+    *,
+    since_ns: int | None,
+    now: datetime,
+    is_partial: bool,
+) -> tuple[int, int]:
+    """Return the first and last ns that the histogram shows: the range asked for, else that of the traces found."""
+    lows = [since_ns] if since_ns is not None else []
+    highs: list[int] = []
+    for condition in query.conditions:
+        if condition.key.kind == search.Kind.TIME and not condition.negated and condition.values[0].number is not None:
+            (lows if condition.key.name == "after" else highs).append(int(condition.values[0].number))
+    if is_partial and not lows:
+        oldest = matching.order_by("sort_ns", "id").values_list("sort_ns", flat=True).first()
+    else:
+        oldest = rows[-1][0] if rows else None
+    newest = rows[0][0] if rows else None
+    low = max(lows) if lows else oldest if oldest is not None else search.whole_ns(now) - NS
+    if highs:
+        high = min(highs) - 1
+    elif since_ns is not None:
+        high = max(search.whole_ns(now), newest or 0)
+    else:
+        high = newest if newest is not None else low
+    return low, max(low, high)

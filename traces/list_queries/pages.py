@@ -1,0 +1,323 @@
+"""A page of the list by key, whatever the number of traces: one or two indexed reads, more where words are asked along the list."""
+
+import base64
+import binascii
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.db.models import Q, QuerySet
+
+from accounts.models import Project
+from providers.registry import is_scripted
+from traces import search
+from traces.filters import filtered, filtered_lazily
+from traces.models import Trace
+from traces.people import signals_of
+from traces.search import Query
+from traces.text_queries import LOOK_AT, Clock, Lazy, look_along
+
+Place = tuple[float | int | None, int]  # of a row in a sorted list: the value it is sorted by, and its key
+
+PAGE_SIZE = 50
+SORTS = {
+    "started": "sort_ns",
+    "latency": "duration_ms",
+    "tokens": "total_tokens",
+    "cost": "cost_usd",
+    "spans": "span_count",
+}
+DEFAULT_SORT = "-started"
+NULLABLE = ("duration_ms", "total_tokens", "cost_usd")
+RANGES = {
+    "1h": ("Last hour", timedelta(hours=1)),
+    "24h": ("Last 24 hours", timedelta(hours=24)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+    "14d": ("Last 14 days", timedelta(days=14)),
+    "30d": ("Last 30 days", timedelta(days=30)),
+    "all": ("All time", None),
+}
+# What a row of the list shows; the API reads whole traces.
+ROW_FIELDS = (
+    "id", "trace_id", "name", "source", "status", "start_ns", "end_ns", "sort_ns", "duration_ms", "received_at", "agent_name",
+    "agent_id", "session_id", "environment", "model_names", "missing_root", "span_count", "error_count", "total_tokens",
+    "cost_usd", "cost_source", "input_preview", "output_preview",
+)  # fmt: skip
+
+
+# A page ----------------------------------------------------------------------------------------------------------
+
+
+class CursorError(ValueError):
+    """A page key that this list did not make."""
+
+
+@dataclass(frozen=True)
+class TracePage:
+    """One page of traces. A key is empty where there is no such page.
+
+    `looked_to`: the page is not full, since looking for words took too long; this is how far along the list that was, as a value of
+    the sort's column, and the next page goes on from there.
+    """
+
+    rows: list[Trace]
+    next_key: str
+    previous_key: str
+    sort: str
+    is_cut: bool = False
+    looked_to: float | int | None = None
+
+    def __iter__(self) -> Iterator[Trace]:
+        return iter(self.rows)
+
+
+def make_key(sort: str, trace: Trace) -> str:
+    """Write the place of a row in a sorted list as a short opaque text."""
+    return write_key(sort, (getattr(trace, SORTS[sort.lstrip("-")]), trace.pk))
+
+
+def write_key(sort: str, place: Place) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([sort, *place])).decode().rstrip("=")
+
+
+def read_key(sort: str, key: str) -> Place:
+    """Read a page key. Raises CursorError where it is broken or belongs to another order."""
+    try:
+        made_for, value, pk = orjson.loads(base64.urlsafe_b64decode(key + "=" * (-len(key) % 4)))
+    except (binascii.Error, ValueError, TypeError):
+        raise CursorError("The page key is not one of this list; start again from the first page.") from None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if (
+        made_for != sort
+        or type(pk) is not int
+        or not (is_number or (value is None and SORTS[sort.lstrip("-")] in NULLABLE))
+    ):
+        raise CursorError("The page key belongs to another order of this list; start again from the first page.")
+    if abs(pk) >= 2**63 or (is_number and abs(value) >= 2**63):
+        raise CursorError("The page key is out of range; start again from the first page.")
+    return value, pk
+
+
+def trace_page(
+    project: Project,
+    query: Query | str = "",
+    *,
+    sort: str = DEFAULT_SORT,
+    after: str = "",
+    before: str = "",
+    limit: int = PAGE_SIZE,
+    since_ns: int | None = None,
+    fields: Iterable[str] = (),
+) -> TracePage:
+    """Return one page of the traces that match a query, by key: after one, before one, or the first.
+
+    `sort` is a name in SORTS, with `-` for largest first; traces without the value come last in both directions. `since_ns` bounds the
+    start. With `fields` only these columns are read. Raises QueryError for a query, CursorError for a key that cannot be read.
+    """
+    if sort.lstrip("-") not in SORTS:
+        raise CursorError(f"There is no order {sort!r}; use one of {', '.join(SORTS)}, with - for largest first.")
+    if isinstance(query, str):
+        query = search.parse(query)
+    traces, lazy = filtered_lazily(project, query)
+    if since_ns is not None:
+        traces = traces.filter(sort_ns__gte=since_ns)
+    backwards = bool(before)
+    place = read_key(sort, before or after) if before or after else None
+    reached: Place | None = None
+    if lazy:
+        pks, reached = read_lazily(
+            traces, lazy, sort=sort, place=place, backwards=backwards, limit=limit + 1, clock=Clock()
+        )
+        whole = Trace.objects.only(*fields) if fields else Trace.objects.all()
+        found = whole.in_bulk(pks)
+        rows = [found[pk] for pk in pks if pk in found]
+    else:
+        if fields:
+            traces = traces.only(*fields)
+        rows = read_rows(traces, sort=sort, place=place, backwards=backwards, limit=limit + 1)
+    more = len(rows) > limit
+    rows = rows[:limit]
+    if backwards:
+        rows.reverse()
+    has_next, has_previous = (bool(rows), more) if backwards else (more, bool(after))
+    next_key = make_key(sort, rows[-1]) if has_next and rows else ""
+    previous_key = make_key(sort, rows[0]) if has_previous and rows else ""
+    if reached is not None and backwards:
+        previous_key = write_key(sort, reached)
+    elif reached is not None:
+        next_key = write_key(sort, reached)
+    if not rows and place is not None and lazy:
+        # Nothing here, but there is a way back to where one came from.
+        next_key, previous_key = (
+            (write_key(sort, place), previous_key) if backwards else (next_key, write_key(sort, place))
+        )
+    return TracePage(
+        rows=rows,
+        next_key=next_key,
+        previous_key=previous_key,
+        sort=sort,
+        is_cut=reached is not None,
+        looked_to=reached[0] if reached is not None else None,
+    )
+
+
+def matching_traces(project: Project, query: Query | str) -> QuerySet[Trace]:
+    """Return all traces that match a query, newest first, for acting on more than one page. Raises QueryError."""
+    if isinstance(query, str):
+        query = search.parse(query)
+    return filtered(project, query).order_by("-sort_ns", "-id")
+
+
+def read_rows(
+    traces: QuerySet[Trace], *, sort: str, place: Place | None, backwards: bool, limit: int, columns: Sequence[str] = ()
+) -> list[Any]:
+    """Read rows in order from a place on, whole or only some columns of each.
+
+    Rows without the value form a second part, so that each read can follow an index.
+    """
+    column = SORTS[sort.lstrip("-")]
+    descending = sort.startswith("-") != backwards
+    sign, less = ("-", "lt") if descending else ("", "gt")
+    parts = [True, False] if column in NULLABLE else [True]
+    if backwards:
+        parts.reverse()
+    rows: list[Any] = []
+    for has_value in parts:
+        part = traces
+        if column in NULLABLE:
+            part = part.filter(**{f"{column}__isnull": not has_value})
+        if place is not None and not rows:
+            value, pk = place
+            if (value is not None) == has_value:
+                if has_value:
+                    nearer = Q(**{f"{column}__{less}": value}) | Q(**{column: value, f"id__{less}": pk})
+                    part = part.filter(nearer, **{f"{column}__{less}e": value})
+                else:
+                    part = part.filter(**{f"id__{less}": pk})
+            elif has_value != backwards:
+                continue  # the place lies in the other part, and this one comes before it
+        order = [f"{sign}{column}", f"{sign}id"] if has_value else [f"{sign}id"]
+        ordered: Any = part.order_by(*order)
+        rows += (ordered.values_list(*columns) if columns else ordered)[: limit - len(rows)]
+        if len(rows) >= limit:
+            break
+    return rows
+
+
+def read_lazily(
+    traces: QuerySet[Trace],
+    lazy: Sequence[Lazy],
+    *,
+    sort: str,
+    place: Place | None,
+    backwards: bool,
+    limit: int,
+    clock: Clock,
+) -> tuple[list[int], Place | None]:
+    """Look along the list for traces that hold words. Returns their keys, and how far that went where time was up before the end."""
+    columns = (SORTS[sort.lstrip("-")], "pk", "texts__content")
+    found: list[int] = []
+    sizes = iter(LOOK_AT)
+    size = next(sizes)
+    while True:
+        rows = read_rows(traces, sort=sort, place=place, backwards=backwards, limit=size, columns=columns)
+        found += [row[1] for row in look_along(rows, lazy)]
+        if len(found) >= limit:
+            return found[:limit], None
+        if len(rows) < size:
+            return found, None
+        place = rows[-1][0], rows[-1][1]
+        if clock.is_over:
+            return found, place
+        size = next(sizes, size)
+
+
+def newest_matching(
+    traces: QuerySet[Trace], lazy: Sequence[Lazy], *, limit: int, clock: Clock
+) -> tuple[list[int], bool]:
+    """Return the keys of the newest traces that hold words, and whether these are all."""
+    found, reached = read_lazily(
+        traces, lazy, sort=DEFAULT_SORT, place=None, backwards=False, limit=limit + 1, clock=clock
+    )
+    return found[:limit], reached is None and len(found) <= limit
+
+
+# The time range --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """The range that the list shows. `since_ns` is None for all time."""
+
+    name: str
+    label: str
+    since_ns: int | None
+
+
+def time_range(project: Project, name: str, *, now: datetime) -> TimeRange:
+    """Return a named range; without a name the last 14 days, or a longer one where nothing started in them."""
+    if name not in RANGES:
+        newest = Trace.objects.filter(project=project).order_by("-sort_ns").values_list("sort_ns", flat=True).first()
+        age = None if newest is None else timedelta(microseconds=(search.whole_ns(now) - newest) / 1000)
+        name = "14d" if age is None or age < timedelta(days=14) else "30d" if age < timedelta(days=30) else "all"
+    label, length = RANGES[name]
+    return TimeRange(name, label, None if length is None else search.whole_ns(now - length))
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def quantile(ordered: list[float], share: float) -> float | None:
+    """Return the nearest-rank quantile of an ordered list, or None of an empty one."""
+    if not ordered:
+        return None
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """A trace as a row of the list: what is said first, and how long its bar is (percent of the slowest on the page)."""
+
+    trace: Trace
+    title: str
+    agent: str
+    model: str
+    other_models: list[str]
+    is_scripted: bool
+    meter: float | None
+    is_slow: bool
+    signals: list[str] = field(default_factory=list)  # detectors that suspect something
+
+
+def list_rows(page: TracePage) -> list[TraceRow]:
+    """Make the rows of a page ready to render. The slowest tenth of a page of ten or more is marked."""
+    durations = sorted(trace.duration_ms for trace in page.rows if trace.duration_ms is not None)
+    slowest = durations[-1] if durations else 0.0
+    slow = quantile(durations, 0.9) if len(durations) >= 10 else None
+    rows = []
+    suspected = signals_of(page.rows)
+    for trace in page.rows:
+        models = [str(name) for name in trace.model_names]
+        length = trace.duration_ms
+        rows.append(
+            TraceRow(
+                trace=trace,
+                title=" ".join(trace.input_preview.split()) or trace.name or trace.trace_id,
+                agent=trace.agent_name or trace.agent_id,
+                model=models[0] if models else "",
+                other_models=models[1:],
+                is_scripted=any(is_scripted(name) for name in models),
+                meter=None if length is None or slowest <= 0 else round(100 * length / slowest, 1),
+                is_slow=slow is not None and length is not None and length > slow,
+                signals=suspected.get(trace.pk, []),
+            )
+        )
+    return rows
+
+
+def count_without_filter(project: Project, *, limit: int = 10_000) -> int:
+    """Count the project's traces up to a limit, for pages that say how many exist beside none that match."""
+    return Trace.objects.filter(project=project).order_by().values("pk")[:limit].count()
