@@ -77,6 +77,12 @@ class Finding:
     share: float
     reasons: list[str]
     quotes: list[str]
+    minor: str = ""  # the same as the first reason, for a verdict that passes in spite of it
+
+    def said(self, *, is_high: bool) -> str:
+        """Return the reasons as text, so that they agree with the verdict."""
+        first, *rest = self.reasons or [""]
+        return " ".join([self.minor if is_high and self.minor else first, *rest])
 
 
 def judge(body: dict[str, Any], chance: Chance) -> str:
@@ -88,9 +94,7 @@ def judge(body: dict[str, Any], chance: Chance) -> str:
     if schema is None or not isinstance(properties, dict):
         return plain_verdict(messages, chance)
     if sheet is None:
-        last = last_user_text(messages)
-        value = fill_schema(schema, "answer", text=last, quality=lambda name: generic_quality(last, name, chance))
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(generic_verdict(schema, last_user_text(messages), chance), ensure_ascii=False)
     answer: dict[str, Any] = {}
     summary: list[str] = []
     for name, rule in properties.items():
@@ -101,8 +105,9 @@ def judge(body: dict[str, Any], chance: Chance) -> str:
         noise = (chance.trial(f"noise {name}") - 0.5) * 0.12
         share = min(max(finding.share + noise, 0.0), 1.0)
         level = levels[round(share * (len(levels) - 1))] if len(levels) != 2 else levels[share >= 0.55]
-        answer[name] = {"evidence": finding.quotes, "reason": " ".join(finding.reasons), "level": level}
-        summary.append(" ".join(finding.reasons[:3]))
+        said = finding.said(is_high=levels.index(level) * 2 >= len(levels))
+        answer[name] = {"evidence": finding.quotes, "reason": said, "level": level}
+        summary.append(said)
     for name, rule in properties.items():
         if name not in answer:
             text = " ".join(dict.fromkeys(summary)) or "Nothing could be judged."
@@ -186,12 +191,15 @@ def look_at_reference(sheet: Sheet) -> Finding:
         reasons.append("The answer does not say that a person has to approve this.")
     if any(re.search(r"[A-Z$€£]", fact) for fact in missing) or 3 * len(missing) > len(wanted) > 0:
         share = min(share, 0.35)
+    minor = ""
     if missing:
         reasons.append(f"Missing from the answer: {', '.join(missing[:4])}.")
+        if len(reasons) == 1:
+            minor = f"It says what matters, and leaves out {', '.join(missing[:4])}."
     elif wanted:
         reasons.append("Every number and name of the reference is in the answer.")
     reasons.append(f"It shares {shared:.0%} of the reference's words.")
-    return Finding(share, reasons, best_sentences(sheet.answer, wanted_words | set(wanted)))
+    return Finding(share, reasons, best_sentences(sheet.answer, wanted_words | set(wanted)), minor)
 
 
 def look_at_outcome(sheet: Sheet) -> Finding:
@@ -346,6 +354,67 @@ def argument_values(step: str) -> list[str]:
 
 
 # Other requests --------------------------------------------------------------------------------------------------
+
+
+PART = re.compile(r"^([A-Za-z][A-Za-z ]{2,40}):[ \t]*", re.MULTILINE)
+GOOD = re.compile(r"\b(?:right|correct|good|yes|pass(?:es|ed)?|true|accurate|helpful|complete|excellent|great)\b", re.I)
+BAD = re.compile(
+    r"\b(?:not|wrong|incorrect|bad|no|fail(?:s|ed)?|false|inaccurate|unhelpful|incomplete|poor|terrible)\b", re.I
+)
+MIDDLE = re.compile(r"\b(?:part(?:ly|ial|ially)?|mixed|unsure|neutral|okay|ok|somewhat)\b", re.I)
+
+
+def generic_verdict(schema: dict[str, Any], text: str, chance: Chance) -> Any:
+    """Fill a schema in for a prompt of somebody else's: by its answer and reference where it names them, else by its length."""
+    sheet = sheet_of_prompt(text)
+    if sheet is None:
+        return fill_schema(schema, "answer", text=text, quality=lambda name: generic_quality(text, name, chance))
+    finding = look_at_reference(sheet) if sheet.reference else look_at_outcome(sheet)
+    share = min(max(finding.share + (chance.trial("noise generic") - 0.5) * 0.1, 0.0), 1.0)
+    return fill_schema(
+        schema,
+        "answer",
+        text=finding.said(is_high=share >= 0.55),
+        quality=lambda _: share,
+        pick=lambda options: label_for(options, share) or mentioned(options, sheet.answer),
+    )
+
+
+def sheet_of_prompt(text: str) -> Sheet | None:
+    """Return the parts of a prompt that are headed by a word and a colon; None where none of them is an answer."""
+    heads = list(PART.finditer(text[:100_000]))
+    parts: dict[str, str] = {}
+    for place, head in enumerate(heads):
+        end = heads[place + 1].start() if place + 1 < len(heads) else len(text)
+        parts.setdefault(head.group(1).strip().lower(), text[head.end() : end].strip())
+
+    def part(*words: str) -> str | None:
+        return next(
+            (value for name, value in parts.items() if any(re.search(rf"\b{word}\b", name) for word in words)), None
+        )
+
+    reference = part("reference", "expected", "ideal", "good answer", "correct answer", "gold")
+    rest = {name: value for name, value in parts.items() if value is not reference}
+    parts = rest
+    answer = part("answer", "output", "response", "reply")
+    if answer is None:
+        return None
+    return Sheet(
+        task=part("question", "task", "input", "request", "prompt") or "", reference=reference or "", answer=answer
+    )
+
+
+def label_for(options: list[str], share: float) -> str | None:
+    """Return the label that says how good something is; None where the labels do not say good and bad."""
+    worth = {
+        option: 0.0 if BAD.search(option) else 0.5 if MIDDLE.search(option) else 1.0 if GOOD.search(option) else None
+        for option in options
+    }
+    known = {option: value for option, value in worth.items() if value is not None}
+    if {0.0, 1.0} - set(known.values()):
+        return None
+    wanted = (0.0 if share < 0.35 else 0.5 if share < 0.6 else 1.0) if 0.5 in known.values() else float(share >= 0.55)
+    return next(option for option, value in known.items() if value == wanted)
 
 
 def generic_quality(text: str, name: str, chance: Chance) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 MAX_DEPTH = 8
 Number = Callable[[str], float]  # a name in, a number in [0, 1] out
+Pick = Callable[[list[str]], str | None]  # options in, the one that fits out, or None
 
 
 def asked_schema(body: dict[str, Any]) -> dict[str, Any] | None:
@@ -29,28 +30,31 @@ def asked_schema(body: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def fill_schema(schema: Any, name: str, *, text: str, quality: Number, depth: int = 0) -> Any:
-    """Return a value that fits a schema. `text` is what strings are taken from, `quality` where numbers and choices come from."""
+def fill_schema(schema: Any, name: str, *, text: str, quality: Number, pick: Pick | None = None, depth: int = 0) -> Any:
+    """Return a value that fits a schema. `text` is what strings are taken from, `quality` where numbers and choices come from.
+
+    `pick` chooses among options in words; without it they are looked for in the text.
+    """
     rule = schema if isinstance(schema, dict) else {}
     if depth > MAX_DEPTH:
         return None
     if isinstance(rule.get("enum"), list) and rule["enum"]:
-        return choose(rule["enum"], name, text=text, quality=quality)
+        return choose(rule["enum"], name, text=text, quality=quality, pick=pick)
     if "const" in rule:
         return rule["const"]
     for several in ("anyOf", "oneOf", "allOf"):
         if isinstance(rule.get(several), list) and rule[several]:
-            return fill_schema(rule[several][0], name, text=text, quality=quality, depth=depth + 1)
+            return fill_schema(rule[several][0], name, text=text, quality=quality, pick=pick, depth=depth + 1)
     kind = rule.get("type")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object" or "properties" in rule:
         properties = rule.get("properties")
         return {
-            key: fill_schema(inner, str(key), text=text, quality=quality, depth=depth + 1)
+            key: fill_schema(inner, str(key), text=text, quality=quality, pick=pick, depth=depth + 1)
             for key, inner in (properties.items() if isinstance(properties, dict) else ())
         }
     if kind == "array":
-        item = fill_schema(rule.get("items"), name, text=text, quality=quality, depth=depth + 1)
+        item = fill_schema(rule.get("items"), name, text=text, quality=quality, pick=pick, depth=depth + 1)
         return [item] if item is not None else []
     if kind in ("number", "integer"):
         low, high = bounds(rule)
@@ -72,13 +76,14 @@ def bounds(rule: dict[str, Any]) -> tuple[float, float]:
     return (found[0], max(found))
 
 
-def choose(options: list[Any], name: str, *, text: str, quality: Number) -> Any:
+def choose(options: list[Any], name: str, *, text: str, quality: Number, pick: Pick | None = None) -> Any:
     """Return one of a schema's options: by size where they are numbers, else the one whose words occur most, else by chance."""
     numbers = [option for option in options if isinstance(option, int | float) and not isinstance(option, bool)]
     if len(numbers) == len(options):
         ordered = sorted(numbers)
         return ordered[round(quality(name) * (len(ordered) - 1))]
-    found = mentioned([str(option) for option in options], text)
+    words = [str(option) for option in options]
+    found = pick(words) if pick else mentioned(words, text)
     if found is not None:
         return next(option for option in options if str(option) == found)
     return options[min(int(quality(name) * len(options)), len(options) - 1)]

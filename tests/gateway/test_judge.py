@@ -3,6 +3,7 @@ import json
 import pytest
 
 from gateway.scripted import respond
+from gateway.scripted.judge import Sheet, look_at_reference
 from rubrics.judging import answer_schema, judge_messages, read_answer
 from rubrics.standard import standard_from
 from rubrics.starters import STARTERS
@@ -141,3 +142,56 @@ def test_judge_fills_any_other_schema():
     assert 1 <= value["result"] <= 5
     assert value["label"] == "good"
     assert value["steps"][0]["conclusion"]
+
+
+def labelled(answer, labels, *, reference="The order A-17 ships on 3 May.", seed=1):
+    schema = {
+        "type": "object",
+        "properties": {
+            "steps": {"type": "array", "items": {"type": "object", "properties": {"conclusion": {"type": "string"}}}},
+            "result": {"type": "string", "enum": labels},
+        },
+    }
+    prompt = (
+        f"Is the answer right? Choose one label.\n\nQuestion: When does A-17 ship?\nGood answer: {reference}\n"
+        f"Answer to grade: {answer}"
+    )
+    form = {"type": "json_schema", "json_schema": {"name": "grade", "schema": schema}}
+    body = {
+        "model": "demo/judge",
+        "messages": [{"role": "user", "content": prompt}],
+        "response_format": form,
+        "seed": seed,
+    }
+    return json.loads(respond(body)["choices"][0]["message"]["content"])
+
+
+@pytest.mark.parametrize("labels", [["right", "partly", "wrong"], ["wrong", "partly", "right"], ["pass", "fail"]])
+def test_a_label_follows_the_answer_and_not_its_place_or_the_words_of_the_question(labels):
+    best, worst = ("pass", "fail") if "pass" in labels else ("right", "wrong")
+    good = labelled("The order A-17 ships on 3 May.", labels)
+    bad = labelled("I cannot say.", labels)
+    assert (good["result"], bad["result"]) == (best, worst)
+    assert "Every number" in good["steps"][0]["conclusion"]
+    assert "Missing" in bad["steps"][0]["conclusion"] or "refuses" in bad["steps"][0]["conclusion"]
+
+
+def test_no_verdict_in_the_upper_half_is_explained_by_what_is_missing_alone():
+    said = [
+        judge_words(reference, answer)
+        for reference in (
+            "Your order number 4 of 2 items for 3 people ships soon to you at home, as you asked us to do.",
+        )
+        for answer in (
+            "Your order of 2 items for 3 people ships soon to you at home, as you asked us to do.",
+            "Your order of items ships.",
+        )
+    ]
+    assert said[0][0] > said[1][0]
+    assert not said[0][1].startswith("Missing")
+    assert said[1][1].startswith("Missing")
+
+
+def judge_words(reference, answer):
+    found = look_at_reference(Sheet(reference=reference, answer=answer))
+    return found.share, found.said(is_high=found.share >= 0.55)
