@@ -1,14 +1,19 @@
 """Reads for the page of one trace and of one session."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import Project
-from traces import queries
+from traces import queries, search
+from traces.list_queries import DEFAULT_SORT, ROW_FIELDS, SORTS, time_range, trace_page
+from traces.list_queries.pages import make_key
 from traces.models import Kind, Span, Trace
+from traces.search import QueryError
 from traces.spans import LightSpan, SpanRecord
 from traces.tree import Tree, build_tree
 
@@ -44,14 +49,25 @@ def tool_calls(trace: Trace) -> Iterator[tuple[str, str, Any]]:
         yield span_id, name, tool.get("arguments")
 
 
-def neighbours(trace: Trace) -> tuple[str, str]:
-    """Return the ids of the traces before (newer) and after (older) this one in the list; empty where there is none."""
-    others = Trace.objects.filter(project=trace.project_id)
-    at = trace.sort_ns
-    newer = others.filter(Q(sort_ns__gt=at) | Q(sort_ns=at, pk__gt=trace.pk)).order_by("sort_ns", "pk")
-    older = others.filter(Q(sort_ns__lt=at) | Q(sort_ns=at, pk__lt=trace.pk)).order_by("-sort_ns", "-pk")
-    ids = [rows.values_list("trace_id", flat=True).first() or "" for rows in (newer, older)]
-    return ids[0], ids[1]
+def neighbours(
+    trace: Trace, q: str = "", *, range_name: str = "all", sort: str = DEFAULT_SORT, now: datetime | None = None
+) -> tuple[str, str]:
+    """Return the ids of the traces before and after this one in a list; empty where there is none. A list that cannot be read (a query
+    with a mistake) is the whole one.
+    """
+    now = now or timezone.now()
+    sort = sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT
+    try:
+        query = search.parse(q, now=now)
+    except QueryError:
+        query = search.parse("")
+    since_ns = time_range(trace.project, range_name, now=now).since_ns
+    key = make_key(sort, trace)
+    found = []
+    for place in ({"before": key}, {"after": key}):
+        page = trace_page(trace.project, query, sort=sort, limit=1, since_ns=since_ns, fields=ROW_FIELDS, **place)
+        found.append(page.rows[0].trace_id if page.rows else "")
+    return found[0], found[1]
 
 
 def asking_record(trace: Trace, record: SpanRecord) -> SpanRecord | None:

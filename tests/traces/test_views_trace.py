@@ -274,6 +274,32 @@ def test_neighbours_are_those_of_the_list(client, project):
     assert re.search(r'href="[^"]*/traces/one" data-trace-key="j"', html)
 
 
+def test_neighbours_keep_to_the_filter_and_order_of_the_list_that_was_left(client, project):
+    for number, status in enumerate(("ok", "error", "ok", "error", "error")):
+        ingest_spans(project, [make_span(trace_id=f"{number:032x}", span_id="s", status=status, start_ns=T + number * 10**9,
+                                         end_ns=T + number * 10**9 + (9 - number) * 10**6)])  # fmt: skip
+    listed = "q=status%3Aerror&range=all"
+    answer = client.get(page(project, f"{3:032x}"), HTTP_REFERER=f"http://testserver/p/{project.slug}/traces?{listed}")
+    assert links(answer) == {"prev": f"{4:032x}", "next": f"{1:032x}"}
+    html = answer.content.decode()
+    onward = re.search(r'rel="next" href="([^"]+)"', html)[1]
+    assert links(client.get(onward)) == {"prev": f"{3:032x}"}
+    assert re.search(r'<a href="[^"]*/traces\?q=status%3Aerror&amp;range=all">Traces</a>', html)
+    assert "list=" in re.search(r'<a href="([^"]+)" data-view-key="2"', html)[1]
+    by_time = client.get(page(project, f"{3:032x}", list="sort=-latency"))
+    assert links(by_time) == {"prev": f"{2:032x}", "next": f"{4:032x}"}
+    for odd in ("q=((", "sort=--x", "q=%00", "range=never", "&&&=", "x" * 9_000):
+        assert client.get(page(project, f"{3:032x}", list=odd)).status_code == 200
+
+
+def links(answer):
+    """The traces that the page's links to its neighbours lead to."""
+    return {
+        rel: url.split("/")[-1].split("?")[0]
+        for rel, url in re.findall(r'rel="(prev|next)" href="([^"]+)"', answer.content.decode())
+    }
+
+
 def test_conversation_shows_turns_with_anchors_calls_and_links_to_spans(client, project):
     ingest_spans(project, make_records())
     html = client.get(page(project, "ab" * 16, "trace_conversation")).content.decode()

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
 from django.http import Http404, HttpResponse, HttpResponseBase
@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from accounts.access import ProjectRequest, project_page
-from traces import page_queries, queries, search
+from traces import list_queries, page_queries, queries, search
 from traces.conversation import conversation
 from traces.kinds import KINDS, KindLook, kind_look
 from traces.models import Trace
@@ -407,21 +407,40 @@ def sum_known(values: Any) -> Any:
 def head_context(request: ProjectRequest, found: Trace, view: str) -> dict[str, Any]:
     """Return what the head above every view of a trace shows."""
     slug = request.project.slug
-    newer, older = page_queries.neighbours(found)
+    state = list_state(request)
+    chosen = (
+        {"range_name": state.get("range", ""), "sort": state.get("sort", list_queries.DEFAULT_SORT)} if state else {}
+    )
+    newer, older = page_queries.neighbours(found, state.get("q", ""), **chosen)
     name = next(name for key, _, name in VIEWS if key == view)
     span = request.GET.get("span", "")
-    keep = "?" + urlencode({"span": span}) if span else ""
+    listed = {"list": urlencode(state)} if state else {}
+    in_list = "?" + urlencode(listed) if listed else ""
+    kept = {**({"span": span} if span else {}), **listed}
+    keep = "?" + urlencode(kept) if kept else ""
     return {
         "trace": found,
         "view": view,
         "title": found.input_preview.strip(),
         "views": [(key, label, reverse(name, args=[slug, found.trace_id]) + keep) for key, label, name in VIEWS],
-        "newer_url": reverse(name, args=[slug, newer]) if newer else "",
-        "older_url": reverse(name, args=[slug, older]) if older else "",
+        "newer_url": reverse(name, args=[slug, newer]) + in_list if newer else "",
+        "older_url": reverse(name, args=[slug, older]) + in_list if older else "",
+        "back_url": reverse("traces:trace_list", args=[slug]) + (f"?{urlencode(state)}" if state else ""),
         "session_list_url": list_url(request, "session", found.session_id) if found.session_id else "",
         "session_url": reverse("traces:session", args=[slug, found.session_id]) if found.session_id else "",
         "scores_url": scores_url(request, found),
     }
+
+
+def list_state(request: ProjectRequest) -> dict[str, str]:
+    """Return the query, range and order of the list that the reader came from: `?list=`, else the address that the browser names."""
+    given = request.GET.get("list")
+    if given is None:
+        came_from = urlsplit(request.headers.get("Referer", "")[:4_000])
+        is_list = came_from.path == reverse("traces:trace_list", args=[request.project.slug])
+        given = came_from.query if is_list else ""
+    state = dict(parse_qsl(given[:4_000], max_num_fields=None))
+    return {key: state[key] for key in ("q", "range", "sort") if state.get(key)}
 
 
 def list_url(request: ProjectRequest, key: str, value: str) -> str:
