@@ -210,6 +210,7 @@ def against_chart(series: Sequence[Series], *, grader: str, axis_name: str) -> C
     layout = base_layout(
         xaxis=axis(
             title={"text": "US dollars per sample" if is_cost else "Median seconds per sample", "standoff": 6},
+            exponentformat="none",
             tickprefix="$" if is_cost else "",
             ticksuffix="" if is_cost else " s",
             range=[-widest * 0.06, widest * 1.12],
@@ -266,7 +267,13 @@ def reliability_chart(series: Sequence[Series], *, grader: str) -> Chart | None:
         for one in drawn
     ]
     layout = base_layout(
-        xaxis=axis(title={"text": "Trials in a row, k", "standoff": 6}, dtick=1, range=[0.8, trials + 0.2]),
+        xaxis=axis(
+            title={"text": "Trials in a row, k", "standoff": 6},
+            dtick=max(1, -(-trials // 10)),
+            tick0=1 if trials <= 10 else 0,
+            tickangle=0,
+            range=[0.8, trials + 0.2],
+        ),
         yaxis=axis(tickformat=".0%", range=[0, 1.05], dtick=0.25),
         margin={"l": 44, "r": 16, "t": 8, "b": 42},
     )

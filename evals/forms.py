@@ -198,7 +198,10 @@ class ComparisonForm(forms.Form):
         self.revisions = {revision.pk: revision for revision in revision_choices(project)}
         field = self.fields["revision"]
         field.choices = [  # type: ignore[attr-defined]
-            (pk, f"{revision.dataset.name}, revision {revision.number} ({revision.item_count:,} items)")
+            (
+                pk,
+                f"{revision.dataset.name}, revision {revision.number} ({revision.item_count:,} item{'s' if revision.item_count != 1 else ''})",
+            )
             for pk, revision in self.revisions.items()
         ]
 

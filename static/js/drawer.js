@@ -21,14 +21,16 @@ function opened() {
 function close() {
   const open = drawer();
   if (!open) return;
-  history.pushState({}, "", open.dataset.close);
+  const address = open.dataset.close.replace(/\?$/, "");
+  const back = open.dataset.return;
+  history.pushState({}, "", address || location.pathname);
   shown = location.search;
   const empty = document.createElement("div");
   empty.id = "drawer";
   empty.hidden = true;
   open.replaceWith(empty);
   opened();
-  const again = opener?.id ? document.getElementById(opener.id) : opener;
+  const again = (opener?.id ? document.getElementById(opener.id) : opener?.isConnected && opener) || document.getElementById(back);
   again?.focus();
   opener = null;
 }

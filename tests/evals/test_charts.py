@@ -48,3 +48,12 @@ def test_candidates_beyond_the_marks_have_the_neutral_colour():
 def test_names_that_plotly_would_read_as_markup_are_escaped_and_figures_are_json():
     chart = against_chart([A], grader="<a href='x'>y</a>", axis_name="cost")
     assert "<a" not in json.dumps(chart.figure)
+
+
+def test_axes_are_read_without_si_prefixes_and_without_a_label_for_each_of_thirty_trials():
+    series = [Series("A", "a", [0.5], 0.5, 0.4, 0.6, 0.0002, 900.0, [1.0] * 30)]
+    cost = against_chart(series, grader="g", axis_name="cost").figure["layout"]["xaxis"]
+    assert cost["exponentformat"] == "none"
+    reliability = reliability_chart(series, grader="g").figure["layout"]["xaxis"]
+    assert 30 / reliability["dtick"] <= 10
+    assert reliability["tickangle"] == 0
