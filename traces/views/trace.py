@@ -408,7 +408,7 @@ def head_context(request: ProjectRequest, found: Trace, view: str) -> dict[str, 
     """Return what the head above every view of a trace shows."""
     slug = request.project.slug
     state = list_state(request)
-    chosen = (
+    chosen: dict[str, Any] = (
         {"range_name": state.get("range", ""), "sort": state.get("sort", list_queries.DEFAULT_SORT)} if state else {}
     )
     newer, older = page_queries.neighbours(found, state.get("q", ""), **chosen)
