@@ -10,6 +10,7 @@ from accounts.models import Project
 from evals.grader_rows import CODE_EXAMPLE, KINDS, METRICS, OPERATIONS
 from evals.item_lines import MAX_BUCKET, MAX_KEY, ItemLines, check_values, read_item_lines
 from evals.models import CandidateKind, Dataset
+from evals.overview_words import count
 from evals.queries.dataset_pages import revision_choices
 from rubrics.models import RubricVersion
 
@@ -200,7 +201,7 @@ class ComparisonForm(forms.Form):
         field.choices = [  # type: ignore[attr-defined]
             (
                 pk,
-                f"{revision.dataset.name}, revision {revision.number} ({revision.item_count:,} item{'s' if revision.item_count != 1 else ''})",
+                f"{revision.dataset.name}, revision {revision.number} ({count(revision.item_count, 'item')})",
             )
             for pk, revision in self.revisions.items()
         ]

@@ -66,6 +66,18 @@ def change(now: Figures, before: Figures, *, days: int) -> str:
     )
 
 
+def low_scores(low: int, scored: int) -> str:
+    """Say how many of the runs that came with a score did not pass, or nothing."""
+    return f"{low:,} of {count(scored, 'scored run')} did not pass." if low else ""
+
+
+def samples_apart(number: int) -> str:
+    """Say that the answers of comparisons are not counted, or nothing."""
+    if not number:
+        return ""
+    return f"{count(number, 'answer')} of {'a comparison is' if number == 1 else 'comparisons are'} not counted here"
+
+
 def silent_failures(now: Figures) -> str:
     """Say how many runs end well although a step in them failed, or nothing."""
     if not now.silent:

@@ -52,6 +52,11 @@ class Difference:
         """Say whether the interval leaves out zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
+    @property
+    def is_sure(self) -> bool:
+        """Say whether it is clear also after correction for the other tests of its family, where it has one."""
+        return self.is_clear and (self.p_adjusted is None or self.p_adjusted <= 1 - LEVEL)
+
 
 def item_means(values: Values) -> dict[str, float]:
     """Return each item's mean over its trials; items without a value are left out."""

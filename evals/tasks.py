@@ -6,12 +6,13 @@ import threading
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 from django.db import close_old_connections
 
 from evals import services
 from evals.models import Run, RunStatus
 from evals.workers import worker_name
+from providers.client import warm_up
 
 log = logging.getLogger(__name__)
 MESSAGE_LIFE_S = 30  # a look that nobody took by then is said again anyway
@@ -19,6 +20,12 @@ MESSAGE_LIFE_S = 30  # a look that nobody took by then is said again anyway
 pumping: set[int] = set()
 pumping_lock = threading.Lock()
 stopping = threading.Event()
+
+
+@worker_ready.connect
+def load_client(**_: Any) -> None:
+    """Load the model client beside the first look, so that the first run does not wait for it."""
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
 
 
 @worker_shutting_down.connect

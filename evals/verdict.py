@@ -61,6 +61,13 @@ def pair_verdict(
     winner, loser, gain = (b, a, difference.value) if difference.value > 0 else (a, b, -difference.value)
     low, high = (difference.low, difference.high) if difference.value > 0 else (-difference.high, -difference.low)
     cost = cost_clause(winner, loser)
+    if not difference.is_sure:
+        sentence = (
+            f"{winner.letter} scores higher than {loser.letter} on {grader} by {figure(gain)} points "
+            f"({interval(low, high)}), but not beyond chance once all tests of this comparison are counted "
+            f"(p {difference.p_adjusted:.2f})."
+        )
+        return Verdict(sentence, trade_off=cost_sentence(a, b), advice=more_items(difference, scale))
     sentence = (
         f"{winner.letter} beats {loser.letter} on {grader} by {figure(gain)} points ({interval(low, high)}){cost}."
     )

@@ -124,8 +124,8 @@ class TableRow:
 
     @property
     def tone(self) -> str:
-        """Return good or bad where the interval of the difference leaves zero out, else nothing."""
-        if self.pair is None or not self.pair.difference.is_clear:
+        """Return good or bad where the difference is beyond chance, else nothing."""
+        if self.pair is None or not self.pair.difference.is_sure:
             return ""
         return "good" if (self.pair.difference.value or 0) > 0 else "warn"
 

@@ -13,7 +13,7 @@ from evals.models import Candidate, CandidateKind, Comparison, DatasetRevision, 
 from evals.queries.datasets import revision_items
 from providers.models import Call, CallState
 from providers.prices import price_usd
-from providers.registry import ModelChoice, is_scripted, model_choices
+from providers.registry import ModelChoice, aliases_of, is_scripted, model_choices
 from rubrics.models import RubricVersion
 from rubrics.queries import standard_of
 from rubrics.standard import as_text
@@ -97,9 +97,11 @@ def mean_item_chars(revision: DatasetRevision) -> int:
 def price_in(project: Project) -> Callable[[str, int, int], float | None]:
     """Return a function that prices a call of this project."""
     providers = {choice.name: choice.provider for choice in model_choices(project)}
+    aliases = aliases_of(project)
 
     def price(model: str, input_tokens: int, output_tokens: int) -> float | None:
-        return price_usd(model, input_tokens, output_tokens, 0, provider=providers.get(model, ""))
+        answering = aliases.get(model, model)
+        return price_usd(answering, input_tokens, output_tokens, 0, provider=providers.get(answering, ""))
 
     return price
 

@@ -70,7 +70,9 @@ def usage_of_runs(runs: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in (
         calls.values("job", "model")
-        .annotate(n=Count("pk"), input=Sum("input_tokens"), output=Sum("output_tokens"))
+        .annotate(
+            n=Count("pk"), input=Sum("input_tokens"), output=Sum("output_tokens"), cached=Sum("cached_input_tokens")
+        )
         .order_by("job", "model")
     ):
         given, made = row["input"] or 0, row["output"] or 0
@@ -81,7 +83,7 @@ def usage_of_runs(runs: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
                 "prompt_tokens": given,
                 "completion_tokens": made,
                 "total_tokens": given + made,
-                "cached_tokens": 0,
+                "cached_tokens": row["cached"] or 0,
             }
         )
     return found

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from django.db.models import Avg, Count, F, Max, Q, QuerySet, Sum
+from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from accounts.models import Project
-from evals.models import Comparison, Dataset, Item
+from evals.models import Comparison, Dataset, Item, Score
 from rubrics.models import Rubric, RubricVersion
 from traces.models import Source, Status, Trace
 
@@ -110,6 +110,11 @@ class Overview:
     now: Period
     before: Period
     total: int
+    older: int  # runs before the window, where the period before it has none
+    low: int  # runs, of the `scored` ones that came with a score, that did not pass
+    scored: int
+    samples: int  # answers of comparisons within the window, which are not counted as runs
+    first_at_ns: int | None
     last_at_ns: int | None
     days: list[Day]
     agents: list[AgentRow]
@@ -122,6 +127,14 @@ class Overview:
     dataset_count: int
     item_count: int
     steps: list[Step]
+
+    @property
+    def older_query(self) -> str:
+        return f"before:{self.now.start} {NOT_SAMPLES}"
+
+    @property
+    def sample_query(self) -> str:
+        return f"after:{self.now.start} before:{self.now.end} source:eval"
 
     @property
     def next_step(self) -> Step | None:
@@ -167,10 +180,14 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
     traces = agent_runs(project)
     now, before = period(traces, start, end), period(traces, start - timedelta(days=DAYS), start)
     # Counting everything is slow among millions of traces, and only said where nothing is recent.
-    total, last_at_ns = now.runs, None
-    if not total:
-        totals = traces.aggregate(total=Count("id"), last=Max("sort_ns"))
-        total, last_at_ns = totals["total"], totals["last"]
+    total, older, first_at_ns, last_at_ns = now.runs, 0, None, None
+    if not (now.runs and before.runs):
+        past = traces.filter(sort_ns__lt=day_ns(start)) if total else traces
+        totals = past.aggregate(total=Count("id"), first=Min("sort_ns"), last=Max("sort_ns"))
+        first_at_ns, last_at_ns = totals["first"], totals["last"]
+        total, older = (total, totals["total"]) if total else (totals["total"], 0)
+    low, scored = low_scores(project, *((day_ns(start), day_ns(end)) if now.runs else (None, None)))
+    samples = within(Trace.objects.filter(project=project, source=Source.EVAL), start, end).count()
     agents = agent_rows(traces, now, before) if now.runs else []
     rubric_count = Rubric.objects.filter(project=project, archived_at=None).count()
     published = (
@@ -187,6 +204,11 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         now=now,
         before=before,
         total=total,
+        older=older,
+        low=low,
+        scored=scored,
+        samples=samples,
+        first_at_ns=first_at_ns,
         last_at_ns=last_at_ns,
         days=day_rows(traces, start, end),
         agents=agents[:MAX_AGENTS],
@@ -200,6 +222,17 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         item_count=Item.objects.filter(dataset__project=project, valid_to=None).count(),
         steps=steps(has_traces=total > 0, published=published, datasets=dataset_count, comparisons=comparison_count),
     )
+
+
+def low_scores(project: Project, start_ns: int | None, end_ns: int | None) -> tuple[int, int]:
+    """Return how many runs did not pass, and how many came with a score; of those that say no pass, zero and below is none."""
+    scores = Score.objects.filter(project=project, is_current=True, criterion="", run=None, state="ok")
+    scores = scores.exclude(trace=None).exclude(trace__source=Source.EVAL)
+    if start_ns is not None and end_ns is not None:
+        scores = scores.filter(trace__sort_ns__gte=start_ns, trace__sort_ns__lt=end_ns)
+    low = Q(passed=False) | Q(passed=None, value__lte=0)
+    found = scores.aggregate(scored=Count("trace", distinct=True), low=Count("trace", distinct=True, filter=low))
+    return found["low"], found["scored"]
 
 
 def day_rows(traces: QuerySet[Trace], start: date, end: date) -> list[Day]:

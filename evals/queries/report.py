@@ -570,7 +570,7 @@ def warnings_of(
     if 0 < items < FEW_ITEMS:
         found.append(f"Only {items} items are scored: only large differences can show.")
     if len(pairs) > 1:
-        unsure = [pair for pair in pairs if pair.difference.is_clear and (pair.difference.p_adjusted or 0) > 0.05]
+        unsure = [pair for pair in pairs if pair.difference.is_clear and not pair.difference.is_sure]
         found += [
             f"{pair.b} against {pair.a} on {pair.grader.name}: clear alone, but not after correction for {len(pairs)} tests."
             for pair in unsure

@@ -122,3 +122,50 @@ def test_the_number_of_queries_does_not_grow_with_the_runs(project, django_asser
     make_runs(project)
     with django_assert_max_num_queries(len(few.captured_queries)):
         queries.overview(project)
+
+
+def test_older_runs_than_the_window_before_are_said_with_their_first_day_and_linked(client, project):
+    make_trace(project, start_ns=ns(1), agent_name="a")
+    for days in (90, 200):
+        make_trace(project, start_ns=ns(days), agent_name="a")
+    make_trace(project, start_ns=ns(300), source="eval")
+    found = queries.overview(project)
+    assert (found.older, matching_traces(project, found.older_query).count()) == (2, 2)
+    text = client.get("/p/default/overview").text
+    assert "2 older runs" in text
+
+
+def test_old_imports_alone_say_since_when_they_are(client, project):
+    for days in (90, 200):
+        make_trace(project, start_ns=ns(days), agent_name="a")
+    found = queries.overview(project)
+    assert (found.total, found.first_at_ns, found.last_at_ns) == (2, ns(200), ns(90))
+    assert "the first on" in client.get("/p/default/overview").text
+
+
+@pytest.mark.parametrize("days", [1, 90])
+def test_runs_without_an_error_that_scored_low_are_mentioned(client, project, days):
+    traces = [make_trace(project, start_ns=ns(days), agent_name="a") for _ in range(3)]
+    version = imported_version(project)
+    services.record_scores(
+        project,
+        [
+            services.NewScore(version, trace=trace, value=value, passed=passed)
+            for trace, value, passed in zip(traces, (0.0, 1.0, 0.0), (False, True, None), strict=True)
+        ],
+    )
+    assert "2 of 3 scored runs did not pass" in client.get("/p/default/overview").text
+
+
+def imported_version(project):
+    return services.ensure_grader_version(
+        project, services.GraderSpec("c", "string_check", {"input": "a", "reference": "a"})
+    )
+
+
+def test_answers_of_comparisons_are_said_to_be_apart(client, project):
+    make_trace(project, start_ns=ns(1), agent_name="a")
+    make_trace(project, start_ns=ns(1), source="eval")
+    text = client.get("/p/default/overview").text
+    assert "source%3Aeval" in text
+    assert "1 answer of a comparison is" in text
