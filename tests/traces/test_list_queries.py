@@ -150,6 +150,17 @@ def test_trace_summary_figures_leave_out_what_was_not_measured(project):
     assert (figures.cost_usd, figures.costed, figures.cost_each_usd) == (0.75, 2, 0.375)
 
 
+def test_runs_without_times_are_counted_and_in_no_bar(project):
+    for _ in range(2):
+        make_trace(project, start_ns=None, duration_ms=None, status="error", sort_ns=NOW_NS)
+    figures = trace_summary(project, parse(""), since_ns=None, now=NOW).figures
+    assert (figures.total, figures.errors, figures.untimed, figures.histogram) == (2, 2, 2, None)
+    make_trace(project, start_ns=NOW_NS - 30 * HOUR)
+    figures = trace_summary(project, parse(""), since_ns=None, now=NOW).figures
+    assert (figures.total, figures.errors, figures.untimed) == (3, 2, 2)
+    assert [bar.runs for bar in figures.histogram.bars] == [1]  # the day of the import is no day of a run
+
+
 def test_trace_summary_of_nothing_has_no_figures(project):
     figures = trace_summary(project, parse("agent:x"), since_ns=NOW_NS, now=NOW).figures
     assert (figures.total, figures.error_share, figures.p95_ms, figures.cost_usd) == (0, None, None, None)

@@ -201,8 +201,10 @@ def test_empty_list_says_why(client, project, url):
 
 def test_untimed_trace_says_so(client, project, url):
     make_trace(project, start_ns=None, end_ns=None, duration_ms=None, received_at=timezone.now())
-    page = text_of(client.get(url, {"range": "all"}))
-    assert "no times recorded" in page
+    page = client.get(url, {"range": "all"})
+    assert "no times recorded" in text_of(page)
+    assert "No times recorded: the source of these runs gave none" in text_of(page)
+    assert "<time" not in page.content.decode().split("<tbody")[1]  # the time of the import is not when it started
 
 
 def test_scripted_model_is_marked(client, project, url):

@@ -68,7 +68,8 @@ class Figures:
     cost_usd: float | None
     costed: int
     cost_each_usd: float | None
-    histogram: Histogram | None
+    histogram: Histogram | None  # of the runs that have times; None where there are none
+    untimed: int = 0  # runs without times, which are in no bar
     error_line: str = ""
     latency_line: str = ""
     cost_line: str = ""
@@ -122,6 +123,7 @@ COLUMNS = (
     "user_id",
     "duration_ms",
     "cost_usd",
+    "start_ns",
 )
 
 
@@ -271,10 +273,11 @@ def read_figures(
     time, status = COLUMNS.index("sort_ns"), COLUMNS.index("status")
     latency, cost = COLUMNS.index("duration_ms"), COLUMNS.index("cost_usd")
     is_least = is_partial and not can_count
-    if is_least and rows:
-        low, high = rows[-1][time], max(rows[0][time], rows[-1][time])
+    placed = rows if is_partial and can_count else [row for row in rows if row[COLUMNS.index("start_ns")] is not None]
+    if is_least and placed:
+        low, high = placed[-1][time], max(placed[0][time], placed[-1][time])
     else:
-        low, high = window(matching, query, rows, since_ns=since_ns, now=now, is_partial=is_partial)
+        low, high = window(matching, query, placed, since_ns=since_ns, now=now, is_partial=is_partial)
     step = bucket_step(low, high)
     low = low // step * step
     runs: Counter[int] = Counter()
@@ -287,16 +290,20 @@ def read_figures(
             if state == Status.ERROR:
                 failed[bucket] += count
     else:
-        for row in rows:
+        for row in placed:
             bucket = (row[time] - low) // step
             runs[bucket] += 1
             if row[status] == Status.ERROR:
                 failed[bucket] += 1
-    total, errors = runs.total(), failed.total()
+    charted = runs.total()
+    if is_partial and can_count:
+        total, errors = charted, failed.total()
+    else:
+        total, errors = len(rows), sum(row[status] == Status.ERROR for row in rows)
     durations = sorted(row[latency] for row in rows if row[latency] is not None)
     costs = [row[cost] for row in rows if row[cost] is not None]
-    histogram = draw_histogram(low, high, step, runs, failed) if total else None
-    by_time = [row for row in rows if low <= row[time] <= high]
+    histogram = draw_histogram(low, high, step, runs, failed) if charted else None
+    by_time = [row for row in placed if low <= row[time] <= high]
     return Figures(
         total=total,
         errors=errors,
@@ -308,6 +315,7 @@ def read_figures(
         costed=len(costs),
         cost_each_usd=math.fsum(costs) / len(costs) if costs else None,
         histogram=histogram,
+        untimed=total - charted,
         error_line=sparkline(
             by_time, low, high, time, lambda part: sum(r[status] == Status.ERROR for r in part) / len(part)
         ),
