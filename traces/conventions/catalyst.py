@@ -5,9 +5,9 @@ from typing import Any
 from traces.conventions.common import KINDS, first_text, read_words
 from traces.conventions.messages import read_chat_messages
 from traces.conventions.moved import restore_moved
-from traces.conventions.raw import RawSpan, parse_json, read_text
-from traces.conventions.usage import fill_usage, read_usage
-from traces.spans import SpanRecord
+from traces.conventions.raw import RawSpan, parse_json, read_count, read_text
+from traces.conventions.usage import fill_cost, fill_usage, read_usage
+from traces.spans import SpanRecord, Usage
 
 NAME = "catalyst"
 NAMES = frozenset(
@@ -21,7 +21,15 @@ NAMES = frozenset(
     )
 )  # fmt: skip
 PREFIXES = ("inference.",)
-MARKS = frozenset(("agent.outcome", "inference.observation.kind", "langchain.run_type", "braintrust.span_type"))
+MARKS = frozenset(
+    (
+        "agent.outcome",
+        "inference.observation.kind",
+        "langchain.run_type",
+        "braintrust.span_type",
+        "inference.export.schema_version",
+    )
+)
 SCOPES = ("catalyst_tracing", "@inference/tracing")
 AGENT_FACTS = {
     "agent.outcome": "agent_outcome",
@@ -29,6 +37,8 @@ AGENT_FACTS = {
     "agent.finalized": "agent_finalized",
     "agent.role": "agent_role",
 }
+SESSION = ("inference.session_id", "cursor.run_id", "elevenlabs.conversation_id")
+USER = ("inference.user_id", "elevenlabs.user_id")
 KIND_NAMES = ("inference.observation.kind", "langchain.run_type", "braintrust.span_type")
 ITEM_TYPES = {"message", "function_call", "function_call_output", "reasoning"}
 
@@ -51,15 +61,25 @@ def fill(raw: RawSpan, record: SpanRecord) -> None:
     if record.kind == "llm":
         unfold_responses(record)
         fill_usage(record.usage, read_usage(parse_json(attributes.get("llm.usage"))))
-    if not record.session_id:
-        record.session_id = read_text(attributes.get("cursor.run_id")) or read_text(
-            attributes.get("elevenlabs.conversation_id")
-        )
-    if not record.user_id:
-        record.user_id = read_text(attributes.get("elevenlabs.user_id"))
+    if record.kind == "llm":
+        fill_projection(record, attributes)
+    record.session_id = record.session_id or first_text(attributes, SESSION)
+    record.user_id = record.user_id or first_text(attributes, USER)
     scope = raw.origin.get("scope") or {}
     if scope.get("name", "").startswith(SCOPES) and record.release == scope.get("version"):
         record.release = ""  # the SDK's own version stands in for a release that was not set
+
+
+def fill_projection(record: SpanRecord, attributes: dict[str, Any]) -> None:
+    """Read what an exported span says once more under `inference.*`, where its own names say nothing."""
+    record.model = record.model or read_text(attributes.get("inference.llm.model_name"))
+    record.provider = record.provider or read_text(attributes.get("inference.llm.provider"))
+    more = Usage(
+        input_tokens=read_count(attributes.get("inference.llm.input_tokens")),
+        output_tokens=read_count(attributes.get("inference.llm.output_tokens")),
+    )
+    fill_usage(record.usage, more)
+    fill_cost(record.usage, attributes.get("inference.llm.cost.total"))
 
 
 def unfold_responses(record: SpanRecord) -> None:

@@ -7,19 +7,42 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import IO
 
-from traces.formats import chat, native, otlp_json, steps, tau2_bench, tau_bench
+from traces.formats import (
+    chat,
+    halo,
+    inspect_ai,
+    native,
+    otlp_json,
+    steps,
+    swe_agent,
+    tau2_bench,
+    tau_bench,
+    who_and_when,
+)
 from traces.formats.base import (
     BadDocument,
     BadLine,
     FileContext,
     ImportedScore,
     ImportedTrace,
+    is_archive,
     open_plain,
     read_documents,
     spread,
 )
 
-FORMATS: tuple[ModuleType, ...] = (native, tau2_bench, tau_bench, otlp_json, steps, chat)
+FORMATS: tuple[ModuleType, ...] = (
+    native,
+    tau2_bench,
+    tau_bench,
+    otlp_json,
+    halo,
+    inspect_ai,
+    swe_agent,
+    who_and_when,
+    steps,
+    chat,
+)
 NAMES = [found.NAME for found in FORMATS]
 
 __all__ = ["FORMATS", "NAMES", "BadLine", "ImportedScore", "ImportedTrace", "read_traces"]
@@ -34,7 +57,9 @@ def read_traces(stream: IO[bytes], *, name: str = "", format_name: str = "") -> 
     if format_name and format_name not in NAMES:
         raise ValueError(f"There is no format {format_name!r}; known are {', '.join(NAMES)}.")
     context = FileContext(name)
-    for line, found in read_documents(open_plain(stream)):
+    plain = open_plain(stream)
+    documents = inspect_ai.read_archive(plain) if is_archive(plain) else read_documents(plain)
+    for line, found in documents:
         for place, document in spread(line, found):
             if isinstance(document, BadLine):
                 yield document

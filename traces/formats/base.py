@@ -41,6 +41,7 @@ class ImportedScore:
     scale: tuple[float, float] = (0.0, 1.0)
     pass_threshold: float | None = 1.0
     rater: str = ""
+    evidence: list[dict[str, Any]] = field(default_factory=list)  # {"quote", "span_id", "found"}
 
 
 @dataclass
@@ -65,7 +66,7 @@ class FileContext:
     def stem(self) -> str:
         """The file's name without folder and endings."""
         name = self.name.replace("\\", "/").rpartition("/")[2]
-        for ending in (".gz", ".jsonl", ".ndjson", ".json"):
+        for ending in (".gz", ".jsonl", ".ndjson", ".json", ".traj", ".eval"):
             name = name.removesuffix(ending)
         return name
 
@@ -92,6 +93,11 @@ def open_plain(stream: IO[bytes]) -> IO[bytes]:
     if buffered.peek(2)[:2] == b"\x1f\x8b":
         return gzip.open(buffered)  # type: ignore[return-value]
     return buffered
+
+
+def is_archive(stream: IO[bytes]) -> bool:
+    """Say whether a stream of `open_plain` is a zip, whatever its name says."""
+    return hasattr(stream, "peek") and stream.peek(4)[:4] == b"PK\x03\x04"
 
 
 def read_documents(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from traces.spans import Message, SpanRecord, Usage
 
 @dataclass
 class Turn:
-    """One message of a run. `at_ns`: when it was said, None where the source gives no times.
+    """One message of a run. `at_ns`: when it was said, None where the source gives no times; `start_ns`: when it was asked for.
 
     `is_call` false: said by a script or a person, not asked of a model. `is_seen` false: the agent's model never got it.
     """
@@ -24,6 +24,8 @@ class Turn:
     is_call: bool = True
     is_seen: bool = True
     failed: bool = False
+    start_ns: int | None = None
+    agent_name: str = ""  # who speaks, in a run of several
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -43,10 +45,10 @@ def spans_of_thread(root: SpanRecord, turns: list[Turn], *, tools: list[Any] | N
             span_id=span_id(root.trace_id, place),
             parent_span_id=root.span_id,
             position=place,
-            start_ns=min(before, turn.at_ns) if before is not None and turn.at_ns is not None else turn.at_ns,
+            start_ns=turn.start_ns or (min(before, turn.at_ns) if before is not None and turn.at_ns else turn.at_ns),
             end_ns=turn.at_ns,
             status="error" if turn.failed else "ok",
-            agent_name=root.agent_name,
+            agent_name=turn.agent_name or root.agent_name,
             attributes=turn.attributes,
             convention=root.convention,
         )
@@ -54,7 +56,7 @@ def spans_of_thread(root: SpanRecord, turns: list[Turn], *, tools: list[Any] | N
         if message["role"] == "tool" and turn.is_seen:
             fill_tool(record, message, calls, turn.failed)
         elif message["role"] == "assistant" and turn.is_call:
-            record.kind, record.name = "llm", f"chat {turn.model}".strip()
+            record.kind, record.name = "llm", f"chat {turn.model or turn.agent_name}".strip()
             record.model, record.usage = turn.model, turn.usage
             record.input_messages, record.output_messages = list(said), [message]
             record.available_tools = tools
