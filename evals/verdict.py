@@ -67,7 +67,7 @@ def pair_verdict(
             f"({interval(low, high)}), but not beyond chance once all tests of this comparison are counted "
             f"(p {difference.p_adjusted:.2f})."
         )
-        return Verdict(sentence, trade_off=cost_sentence(a, b), advice=more_items(difference, scale))
+        return Verdict(sentence, trade_off=cost_sentence(a, b), advice=more_items(difference))
     sentence = (
         f"{winner.letter} beats {loser.letter} on {grader} by {figure(gain)} points ({interval(low, high)}){cost}."
     )
@@ -89,8 +89,11 @@ def running_verdict(difference: Difference, *, a: Side, b: Side, grader: str) ->
     )
 
 
-def more_items(difference: Difference, scale: tuple[float, float]) -> str:
-    """Say what would settle an unclear difference: about N more items, or how large a difference these items can show."""
+def more_items(difference: Difference, scale: tuple[float, float] = (0.0, 0.0)) -> str:
+    """Say what would settle an unclear difference: about N more items, or how large a difference these items can show.
+
+    A difference below SMALLEST_SHARE of the scale is not asked for.
+    """
     if difference.spread is None or difference.value is None:
         return ""
     if difference.spread == 0:

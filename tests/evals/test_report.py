@@ -110,9 +110,15 @@ def test_one_candidate_alone_gets_its_mean_and_pass_rate_as_the_verdict():
 
 
 def test_the_floor_that_does_nothing_is_not_the_contender_of_the_verdict():
-    comparison = make_comparison(items=3, candidates=[A, B, CandidateSpec(kind=CandidateKind.NOTHING)])
-    score_all(comparison, [[1.0] * 3, [0.0] * 3, [1.0] * 3])
+    comparison = make_comparison(items=8, candidates=[A, B, CandidateSpec(kind=CandidateKind.NOTHING)])
+    score_all(comparison, [[1.0] * 8, [0.0] * 8, [1.0] * 8])
     assert comparison_report(comparison).verdict.sentence.startswith("A beats B")
+
+
+def test_three_items_are_no_win_however_alike_they_are():
+    comparison = make_comparison(items=3, candidates=[A, B])
+    score_all(comparison, [[1.0] * 3, [0.0] * 3])
+    assert "but not beyond chance" in comparison_report(comparison).verdict.sentence
 
 
 def test_the_report_takes_the_same_number_of_queries_however_many_samples(django_assert_max_num_queries):

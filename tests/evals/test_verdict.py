@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from evals.statistics import paired_difference
 from evals.verdict import Side, pair_verdict
 
@@ -26,6 +28,18 @@ def test_a_clear_loss_names_the_baseline_as_the_winner_with_a_positive_gain():
     assert verdict.sentence.startswith(
         "A beats B on correctness by +0.45 points (95% CI 0.43 to 0.47) and costs 62% more."
     )
+
+
+def test_a_win_that_does_not_survive_correction_for_the_other_tests_is_not_called_one():
+    difference = paired_difference(scores([3.0] * 12), scores([3.0, 3.0, 3.4] * 4))
+    assert difference.is_clear
+    words = {"a": A, "b": B, "grader": "correctness", "scale": (1.0, 5.0), "final": True}
+    unsure = pair_verdict(replace(difference, p_adjusted=0.08), **words)
+    assert unsure.sentence.startswith("B scores higher than A on correctness by +0.13 points (95% CI ")
+    assert unsure.sentence.endswith("but not beyond chance once all tests of this comparison are counted (p 0.08).")
+    assert "more items would show" in unsure.advice
+    assert "beats" not in unsure.text
+    assert pair_verdict(replace(difference, p_adjusted=0.04), **words).sentence.startswith("B beats A")
 
 
 def test_an_interval_with_zero_is_no_clear_difference_and_says_how_many_more_items():
