@@ -255,6 +255,7 @@ def ending_of(exchange: Exchange, observed: Observed) -> dict[str, Any]:
         "ended_at": moment(exchange.end_ns or exchange.start_ns),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
         "cost_usd": usage.cost_usd,
         "error": (record.error_message or "").replace("\x00", "")[:4000],
     }

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import Project
+from providers.addresses import problem_of_url
 from providers.completions import (
     Answer,
     InvalidAnswer,
@@ -295,6 +296,7 @@ class ModelClient:
                 answer.usage["input_tokens"],
                 answer.usage["output_tokens"],
                 answer.cost_usd,
+                cached_input_tokens=answer.usage.get("cached_input_tokens"),
             )
         )
         return answer
@@ -327,7 +329,14 @@ class ModelClient:
         if cost is None:
             cost = price_usd(resolved.model, used["input_tokens"], used["output_tokens"], used["cached_input_tokens"])
         return Ending(
-            pk, CallState.ANSWERED, timezone.now(), used["input_tokens"], used["output_tokens"], cost, error=told
+            pk,
+            CallState.ANSWERED,
+            timezone.now(),
+            used["input_tokens"],
+            used["output_tokens"],
+            cost,
+            error=told,
+            cached_input_tokens=used["cached_input_tokens"],
         )
 
     def finish(self, answer: Answer, resolved: Resolved, sent: float) -> Answer:
@@ -414,6 +423,8 @@ class ModelClient:
         if client is None:
             if self._openai is None:
                 self._openai = await asyncio.to_thread(importlib.import_module, "openai")
+            if resolved.transport is None and (problem := await asyncio.to_thread(problem_of_url, resolved.base_url)):
+                raise ProviderError(f'Provider "{resolved.provider_name}" is not asked. {problem}', kind="rejected")
             client = self._clients.setdefault(key, self.make_client(resolved))
         return client
 
@@ -501,6 +512,16 @@ def capped(stream: Any, limit: int) -> Any:
             await stream.aclose()
 
     return CappedStream()
+
+
+def warm_up() -> None:
+    """Load what the first call would otherwise wait for: about a second for the client library."""
+    global certificates
+    import httpx
+
+    importlib.import_module("openai")
+    if certificates is None:
+        certificates = httpx.create_ssl_context()
 
 
 def read_object(content: bytes) -> dict[str, Any]:

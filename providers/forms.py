@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from accounts.models import Project
+from providers.addresses import problem_of_url
 from providers.models import ModelAlias, Provider
 from providers.registry import RESERVED_NAMES, SCRIPTED_PREFIX, UnknownModel, resolve_name
 
@@ -49,12 +50,9 @@ def clean_base_url(text: str) -> str:
         raise ValidationError("The address may not hold spaces, ? or #.")
     if parts.path.rstrip("/").endswith(("/chat/completions", "/models", "/completions")):
         raise ValidationError("Give the address up to /v1, without what comes after it.")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        address = None
-    if address is not None and (address.is_link_local or address.is_multicast or address.is_unspecified):
-        raise ValidationError("This address is not that of a model server.")
+    problem = problem_of_url(text)
+    if problem:
+        raise ValidationError(problem)
     return text.rstrip("/")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from providers.addresses import problem_of_url
 from providers.completions import first_line, redact
 from providers.registry import Resolved
 
@@ -122,11 +123,18 @@ lock = threading.Lock()
 clients = Clients(0, {})
 
 
+class ForbiddenAddress(ValueError):
+    """No model server can be at the address."""
+
+
 def client_for(base_url: str) -> "httpx.Client":
-    """Return the client of a base URL, shared by all threads of this process."""
+    """Return the client of a base URL, shared by all threads of this process. Raises ForbiddenAddress."""
     global clients
     if clients.pid == os.getpid() and base_url in clients.by_url:
         return clients.by_url[base_url]
+    problem = problem_of_url(base_url)
+    if problem:
+        raise ForbiddenAddress(problem)
     with lock:
         import httpx
 
@@ -153,7 +161,11 @@ def forward(resolved: Resolved, path: str, body: bytes, headers: dict[str, str])
     sent |= {"content-type": "application/json", "accept-encoding": "identity"}
     if resolved.api_key:
         sent["authorization"] = f"Bearer {resolved.api_key}"
-    client = client_for(resolved.base_url)
+    try:
+        client = client_for(resolved.base_url)
+    except ForbiddenAddress as error:
+        message = f'Provider "{resolved.provider_name}" is not asked. {error}'
+        raise ForwardingError(message, status=502, code="provider_unavailable", may_be_charged=False) from None
     try:
         request = client.build_request("POST", resolved.base_url + path, content=body, headers=sent)
         response = client.send(request, stream=True)

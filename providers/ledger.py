@@ -33,6 +33,7 @@ class Ending:
     output_tokens: int | None = None
     cost_usd: float | None = None
     error: str = ""
+    cached_input_tokens: int | None = None
 
 
 class Ledger:
@@ -142,13 +143,15 @@ def write_ends(ends: list[Ending]) -> None:
             ending.output_tokens,
             ending.cost_usd,
             ending.error.replace("\x00", "")[:4000],
+            ending.cached_input_tokens,
             ending.pk,
         )
         for ending in ends
     ]
     with connection.cursor() as cursor:
         cursor.executemany(
-            "UPDATE providers_call SET state=%s, ended_at=%s, input_tokens=%s, output_tokens=%s, cost_usd=%s, error=%s WHERE id=%s",
+            "UPDATE providers_call SET state=%s, ended_at=%s, input_tokens=%s, output_tokens=%s, cost_usd=%s, error=%s, "
+            "cached_input_tokens=%s WHERE id=%s",
             rows,
         )
 

@@ -72,6 +72,9 @@ class Call(models.Model):
     ended_at = models.DateTimeField(null=True)
     input_tokens = models.BigIntegerField(null=True)
     output_tokens = models.BigIntegerField(null=True)
+    cached_input_tokens = models.BigIntegerField(
+        null=True, help_text="Those of the input tokens that came from a cache"
+    )
     cost_usd = models.FloatField(null=True)
     error = models.TextField(blank=True)
 

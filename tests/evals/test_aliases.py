@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from evals import exports, services
 from evals.models import Run, Score
+from evals.queries.launch import price_in
 from evals.queries.report import comparison_report
 from evals.services import CandidateSpec
 from providers.models import ModelAlias
@@ -151,3 +152,12 @@ def test_retry_after_an_old_name_got_its_model_replaces_what_failed():
     run.refresh_from_db()
     assert (run.status, run.aliases) == ("finished", {"gpt-4o-old": "demo/echo"})
     assert Run.objects.count() == 1
+
+
+def test_the_price_of_an_old_name_is_that_of_the_model_which_answers():
+    project = make_project()
+    ModelAlias.objects.create(project=project, old_name="gpt-4o-old", model="demo/careful")
+
+    price = price_in(project)
+
+    assert price("gpt-4o-old", 1000, 1000) == price("demo/careful", 1000, 1000) > 0

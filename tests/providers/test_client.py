@@ -155,6 +155,16 @@ def test_chat_with_a_rubbish_answer_that_says_its_tokens_is_booked_with_their_co
     assert "no choices" in call.error
 
 
+def test_chat_with_an_address_where_no_model_server_is_asks_nobody(project, provider):
+    Provider.objects.update(base_url="http://[::ffff:169.254.169.254]/v1")  # by whatever way it came there
+
+    error = failure(project)
+
+    assert (error.kind, error.retryable) == ("rejected", False)
+    assert "not that of a model server" in str(error)
+    assert states() == []
+
+
 @pytest.mark.parametrize("mode", ["disconnect", "half"])
 def test_chat_broken_off_may_have_been_charged(project, provider, provider_server, mode):
     provider_server.mode = mode

@@ -88,6 +88,8 @@ def test_change_of_the_address_asks_for_the_key_again(client, project):
         ("https://example.com/v1?key=abc", "spaces, ?"),
         ("https://example.com/v1/chat/completions", "up to /v1"),
         ("http://169.254.169.254/latest", "not that of a model server"),
+        ("http://[::ffff:169.254.169.254]/v1", "not that of a model server"),
+        ("http://2852039166/v1", "Write the address in the usual way"),
         ("http://[::1", "not an address"),
         ("https://example.com:99999/v1", "not an address"),
     ],

@@ -4,8 +4,8 @@ import json
 
 import openai
 import pytest
+from celery.signals import before_task_publish
 
-from evals import tasks
 from evals.models import Comparison, Dataset, Run, Sample
 from tests.evals.openai_api.made import ANSWERED, ASK, EQUAL, items_of, jsonl, make_eval, row, sampled
 from tests.evals.openai_api.test_evals import refused
@@ -655,12 +655,19 @@ def test_rows_in_any_order_keep_the_number_that_they_were_sent_with(api, finish)
     assert found == {number: str(number) for number in range(40)}
 
 
-def test_a_created_run_wakes_a_worker(api, monkeypatch):
-    woken = []
-    monkeypatch.setattr(tasks.look, "delay_on_commit", lambda: woken.append(True))
+def test_a_created_run_wakes_a_worker(api):
+    sent = []
+
+    def note(sender, **kwargs):
+        sent.append(sender)
+
     made = make_eval(api)
-    api.evals.runs.create(made.id, data_source=jsonl(row("a")))
-    assert woken == [True]
+    before_task_publish.connect(note)
+    try:
+        api.evals.runs.create(made.id, data_source=jsonl(row("a")))
+    finally:
+        before_task_publish.disconnect(note)
+    assert sent == ["evals.tasks.look"]
 
 
 def test_bodies_beyond_the_limit_of_forms_are_taken(api, finish):
@@ -682,6 +689,20 @@ def test_a_refusal_is_no_text_for_graders(api, finish, server):
     }
     done = run_of(api, finish, [{**ANSWERED, "reference": ""}], sampled(row("q")), with_sample=True)
     assert counts(done) == (1, 1, 0, 0)
+
+
+def test_tokens_that_came_from_a_cache_are_counted_by_model(api, finish, server):
+    server.answer = lambda body: {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "echo",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "q"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 30, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 24}},
+    }
+    done = run_of(api, finish, [ANSWERED], sampled(row("a"), row("b")), with_sample=True)
+    [used] = done.per_model_usage
+    assert (used.prompt_tokens, used.cached_tokens) == (60, 48)
 
 
 def test_a_rubric_of_ours_is_a_criterion(api, finish, project, server):
