@@ -14,6 +14,7 @@ INVOCATION = "llm.invocation_parameters"
 NOT_PARAMETERS = {"model", "messages", "input", "tools", "prompt", "system", "instructions"}
 MAX_MESSAGES = 60  # of a model call's input: the newest are shown, the others stand behind a link
 MAX_ATTRIBUTES = 500
+MAX_EXCEPTIONS = 20  # whose stack traces stand under the error; the events have them all
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,9 +99,11 @@ def describe_span(record: SpanRecord, *, asked_by: SpanRecord | None = None) -> 
         list_parameters(record),
         [name for tool in record.available_tools or [] if (name := tool_label(tool))],
         list_usage(record.usage),
-        [read_exception(event) for event in record.events if event.get("name") == "exception"],
+        [read_exception(event, place) for place, event in enumerate(record.events) if event.get("name") == "exception"][
+            :MAX_EXCEPTIONS
+        ],
         asked_by,
-        place_messages([message for message in asked_by.output_messages if message.get("content")], "")
+        [one for one in place_messages(asked_by.output_messages, "/output_messages") if one.message.get("content")]
         if asked_by
         else [],
     )
@@ -164,7 +167,8 @@ def list_usage(usage: Usage) -> list[tuple[str, int]]:
     return [(word, count) for word, count in words if count is not None]
 
 
-def read_exception(event: dict[str, Any]) -> dict[str, str]:
-    """Return type, message and stack trace of an exception event; those that are there."""
+def read_exception(event: dict[str, Any], place: int) -> dict[str, str]:
+    """Return type, message and stack trace of an exception event, those that are there, and `at`, where the trace lies."""
     attributes = event.get("attributes") or {}
-    return {key: str(attributes.get(f"exception.{key}") or "") for key in ("type", "message", "stacktrace")}
+    found = {key: str(attributes.get(f"exception.{key}") or "") for key in ("type", "message", "stacktrace")}
+    return {**found, "at": f"/events/{place}/attributes/exception.stacktrace"}

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.factories import make_project, make_span
+from tests.traces.test_turns import make_records
 from traces.services import ingest_spans
 
 T = 1_780_000_000_000_000_000
@@ -227,6 +228,119 @@ def test_whole_value_comes_on_request(tree, transactional_db):
     page.wait_for_selector("#span-panel .value >> text=the end")
 
 
+def test_enter_goes_from_match_to_match_and_says_which_it_is(tree, transactional_db):
+    make_tree(300)
+    page = tree()
+    page.fill("[name=find]", "chain")
+    until(page, "document.querySelector('[data-hits]').textContent.startsWith('30 of')")
+    page.press("[name=find]", "Enter")
+    page.press("[name=find]", "Enter")
+    assert page.text_content("[data-hits]") == "Match 2 of 30"
+    assert selected(page) == "?span=s11"
+    page.press("[name=find]", "Shift+Enter")
+    assert selected(page) == "?span=s1"
+    page.click("[data-match='-1']")
+    assert page.text_content("[data-hits]") == "Match 30 of 30"
+    assert page.evaluate("document.activeElement.dataset.match") == "-1"
+
+
+def test_kinds_fold_and_a_folded_row_says_what_is_under_it(tree, transactional_db):
+    make_tree(100, errors=(33,))
+    page = tree()
+    page.select_option("[data-fold]", label="Fold: chain")
+    assert page.locator(SHOWN).count() == 11
+    assert page.text_content(f"{SHOWN} >> nth=4").strip().startswith("chain 31 9 under it, 1 failed")
+    page.click(f"{SHOWN} >> nth=4")
+    page.wait_for_selector("#span-panel [data-rollup]:not([hidden])")
+    assert "Under it9 spans" in page.text_content("#span-panel [data-rollup]")
+    assert "Errors1" in page.text_content("#span-panel [data-rollup]")
+
+
+def test_repeated_calls_fold_into_the_first_with_a_count(tree, transactional_db):
+    project = make_project(slug="default", name="Default")
+    calls = [("a", 1), ("b", 1), ("c", 2), ("d", 1)]
+    common = {"trace_id": TRACE, "parent_span_id": "root", "kind": "tool", "name": "look"}
+    tools = [
+        make_span(**common, span_id=name, start_ns=T + at * MS, end_ns=T + at * MS + MS, tool={"name": "look", "arguments": {"page": page}})
+        for at, (name, page) in enumerate(calls, 1)
+    ]  # fmt: skip
+    ingest_spans(project, [make_span(trace_id=TRACE, span_id="root", start_ns=T, end_ns=T + 9 * MS), *tools])
+    page = tree()
+    page.wait_for_selector("[data-repeats]:not([hidden])")
+    assert page.text_content("[data-repeats]") == "Fold 1 repeated call"
+    assert page.locator(SHOWN).count() == 5
+    page.click("[data-repeats]")
+    assert page.locator(SHOWN).count() == 4
+    assert "2 times · page: 1" in page.text_content(f"{SHOWN} >> nth=1")
+    page.reload()
+    page.wait_for_selector("#span-tree[data-ready]")
+    until(page, "document.querySelectorAll('#span-tree [role=treeitem]:not([hidden])').length === 4")
+
+
+def test_agents_are_lanes_whose_bars_lead_to_their_spans(tree, transactional_db):
+    project = make_project(slug="default", name="Default")
+    spans = [make_span(trace_id=TRACE, span_id="root", start_ns=T, end_ns=T + 1000 * MS)]
+    for agent in range(3):
+        at = T + agent * 300 * MS
+        spans.append(
+            make_span(
+                trace_id=TRACE,
+                span_id=f"agent{agent}",
+                parent_span_id="root",
+                name=f"checker {agent}",
+                start_ns=at,
+                end_ns=at + 200 * MS,
+            )
+        )
+        spans.append(make_span(trace_id=TRACE, span_id=f"call{agent}", parent_span_id=f"agent{agent}", kind="llm", name="chat", start_ns=at,
+                               end_ns=at + 200 * MS))  # fmt: skip
+    ingest_spans(project, spans)
+    page = tree(f"{PATH}/timeline")
+    page.select_option("[data-lanes]", "1")
+    assert page.locator(SHOWN).count() == 4
+    assert "lanes=1" in page.url
+    box = page.locator(f"{SHOWN} >> nth=2 >> canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + 9)
+    page.wait_for_selector("#span-panel h2")
+    assert "span=call1" in page.url
+    assert page.get_attribute(f"{SHOWN} >> nth=2", "aria-selected") == "true"
+    page.reload()
+    page.wait_for_selector("#span-tree[data-ready]")
+    assert page.locator(SHOWN).count() == 4
+
+
+def test_long_conversation_loads_as_one_scrolls_and_jumps_to_a_turn(page, transactional_db):
+    ingest_spans(make_project(slug="default", name="Default"), make_records(turns=120))
+    page.goto(f"/p/default/traces/{'ab' * 16}/conversation")
+    before = page.locator(".turn").count()
+    assert before < 60
+    for _ in range(60):
+        page.evaluate("document.querySelector('[data-thread]').scrollBy(0, 4000)")
+        page.wait_for_timeout(40)
+        if page.locator("#turn-120").count():
+            break
+    assert page.locator(".turn[id]").count() == 121
+    assert page.locator("[data-more]").count() == 0
+    page.goto(f"/p/default/traces/{'ab' * 16}/conversation#turn-77")
+    page.wait_for_selector("#turn-77")
+    assert page.locator("#turn-77").is_visible()
+    page.click("text=Earlier")
+    page.wait_for_selector("#turn-70")
+    page.click("[data-turn=turn-78]")
+    page.wait_for_url(re.compile("#turn-78$"))
+
+
+def test_r_shows_the_raw_values_of_a_conversation(page, transactional_db):
+    ingest_spans(make_project(slug="default", name="Default"), make_records(turns=1))
+    page.goto(f"/p/default/traces/{'ab' * 16}/conversation")
+    page.click(".tool > summary")
+    assert page.locator(".tool [data-raw] pre").first.is_hidden()
+    page.keyboard.press("r")
+    assert '"order_id": 0' in page.locator(".tool [data-raw] pre").first.inner_text()
+    page.keyboard.press("r")
+    assert page.locator(".tool [data-raw] pre").first.is_hidden()
+
+
 def test_hostile_names_run_nothing(tree, transactional_db):
     project = make_project(slug="default", name="Default")
     evil = '<img src=x onerror="document.title=6*7"><script>document.title=6*7</script>'
@@ -257,6 +371,7 @@ def test_phone_scrolls_the_tree_in_its_box_and_brings_the_panel_into_view(phone,
     make_tree(2_000)
     phone.goto(PATH)
     phone.wait_for_selector("#span-tree[data-ready]")
+    assert phone.evaluate("scrollY") == 0
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert phone.locator(SHOWN).count() < 120
     phone.evaluate("document.querySelector('#span-tree').scrollTop = 20000")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import unquote
 
 import pytest
 from django.urls import reverse
@@ -175,6 +176,33 @@ def test_long_value_is_cut_and_whole_behind_its_link(client, project):
         assert b"characters" in html
     answer = client.get(page(project, "ee" * 16, "span_value", span="s", at="/attributes/big~1one"))
     assert answer.content == b"z" * 1_000_000
+
+
+def test_everything_long_in_a_span_has_a_link_to_the_whole_of_it(client, project):
+    long = "word " * 2_000 + "the end"
+    trace = "\n".join(f"  line {number} of it" for number in range(2_000))
+    call = {"id": "c1", "name": "look", "arguments": {"text": long}}
+    images = [{"type": "image", "uri": f"u{number}"} for number in range(120)]
+    record = make_span(
+        trace_id="ee" * 16, span_id="s", kind="llm", status="error", error_message="It failed",
+        input_messages=[{"role": "user", "content": [{"type": "text", "content": long}, *images]}],
+        output_messages=[{"role": "assistant", "content": None, "tool_calls": [call]}], attributes={"one": {"two": [long]}},
+        events=[{"name": "noted", "time_ns": T, "attributes": {"text": long}},
+                {"name": "exception", "time_ns": T, "attributes": {"exception.stacktrace": trace}}],
+    )  # fmt: skip
+    ingest_spans(project, [record])
+    wanted = {
+        "io": ["/events/1/attributes/exception.stacktrace", "/input_messages/0/content", "/input_messages/0/content/0/content",
+               "/output_messages/0/tool_calls/0/arguments/text"],
+        "attributes": ["/attributes/one/two/0", "/events/0/attributes/text"],
+    }  # fmt: skip
+    for tab, places in wanted.items():
+        html = client.get(page(project, "ee" * 16, span="s", tab=tab), **HTMX).content.decode()
+        links = {unquote(one) for one in re.findall(r'value\?span=s&amp;at=([^"]+)"', html)}
+        assert set(places) <= links
+        for place in places:
+            whole = client.get(page(project, "ee" * 16, "span_value", span="s", at=place)).content.decode()
+            assert "the end" in whole or "line 1999" in whole
 
 
 def test_hostile_content_is_escaped_everywhere(client, project):

@@ -77,6 +77,14 @@ def value_base(project_slug: str, trace_id: str, span_id: str) -> str:
     return f"{reverse('traces:span_value', args=[project_slug, trace_id])}?{urlencode({'span': span_id})}"
 
 
+@register.simple_tag
+def pointer(base: str, *keys: Any) -> str:
+    """Return the pointer of what lies under `base`; empty where that has none."""
+    for key in keys if base else ():
+        base = join_pointer(base, key)
+    return base
+
+
 def value_link(context: Context, at: str) -> str:
     """Return the address of the whole value at a pointer; empty where the page has none (no span of its own)."""
     base = context.get("value_url")
@@ -209,6 +217,13 @@ def long_text(context: Context, text: str, at: str = "") -> SafeString:
     return format_html('<div class="cut"><div class="prewrap" dir="auto">{}</div>{}</div>', cut(text, MAX_TEXT), more)
 
 
+@register.simple_tag(takes_context=True)
+def long_code(context: Context, text: str, at: str = "") -> SafeString:
+    """Draw text that is no prose, such as a stack trace, cut to a readable length."""
+    more = show_all(context, at, f"Show all {len(text):,} characters") if len(text) > MAX_TEXT else ""
+    return format_html('<div class="cut"><pre class="code code--trace">{}</pre>{}</div>', cut(text, MAX_TEXT), more)
+
+
 @register.filter
 def arguments_line(value: Any) -> str:
     """Return a tool's arguments in one short line: `order_id: "FH-20931", limit: 20`."""
@@ -242,7 +257,13 @@ def message_content(context: Context, message: dict[str, Any], at: str = "") -> 
         for number, part in enumerate(content[:100])
     )
     rest = len(content) - 100
-    more = format_html('<p class="sub">{} more parts are under Raw.</p>', thousands(rest)) if rest > 0 else ""
+    more = (
+        format_html(
+            '<p class="cut">{}</p>', show_all(context, place, f"{thousands(rest)} more parts: show all as text")
+        )
+        if rest > 0
+        else ""
+    )
     return format_html("{}{}", format_html_join("", "{}", blocks), more)
 
 
