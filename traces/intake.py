@@ -108,7 +108,8 @@ def hand_over(connection: socket.socket, head: dict[str, Any], body: bytes) -> d
     encoded = orjson.dumps(head)
     try:
         connection.sendall(SIZES.pack(len(encoded), len(body)) + encoded)
-        connection.sendall(body)
+        if body:
+            connection.sendall(body)
         answer, _ = read_frame(connection)
     except (OSError, EOFError) as error:
         raise Busy(f"the process that took the batch in ended before it answered ({error!r})") from error

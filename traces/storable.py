@@ -63,10 +63,7 @@ def json_bytes(value: Any) -> bytes:
 
 def short_digest(*parts: bytes) -> bytes:
     """Return 16 bytes that name the parts."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
+    return blake2b(parts[0] if len(parts) == 1 else b"".join(parts), digest_size=16).digest()
 
 
 def token_count(value: Any) -> int | None:

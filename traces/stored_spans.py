@@ -6,6 +6,7 @@ full value of a column that had to be cut.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -52,6 +53,8 @@ ELSEWHERE = frozenset(
 )  # fmt: skip
 EMPTY = SpanRecord("", "")
 PAYLOAD = {one.name: getattr(EMPTY, one.name) for one in fields(SpanRecord) if one.name not in ELSEWHERE}
+EMPTY_PAYLOAD = tuple(PAYLOAD.values())
+read_payload, read_texts, read_tokens = attrgetter(*PAYLOAD), attrgetter(*TEXT_SIZES), attrgetter(*TOKENS)
 PriceUsd = Callable[..., float | None]
 
 
@@ -136,8 +139,7 @@ def encode_span(record: SpanRecord, bodies: Bodies, price_usd: PriceUsd) -> Stor
     status = record.status if record.status in STATUSES else "unset"
     payload: dict[str, Any] = {}
     texts = []
-    for name, size in TEXT_SIZES.items():
-        sent = getattr(record, name)
+    for (name, size), sent in zip(TEXT_SIZES.items(), read_texts(record), strict=True):
         if name == "status_message":
             text = clean_text(first_line(record.error_message or sent), size)
         elif sent:
@@ -148,12 +150,11 @@ def encode_span(record: SpanRecord, bodies: Bodies, price_usd: PriceUsd) -> Stor
         texts.append(text)
         if text != sent:
             payload[name] = sent
-    for name, empty in PAYLOAD.items():
-        value = getattr(record, name)
-        if value != empty:
+    for name, value, empty in zip(PAYLOAD, read_payload(record), EMPTY_PAYLOAD, strict=True):
+        if value is not empty and value != empty:
             payload[name] = value
     usage = record.usage
-    tokens = [token_count(getattr(usage, name)) for name in TOKENS]
+    tokens = [None if count is None else token_count(count) for count in read_tokens(usage)]
     cost, source = amount_usd(usage.cost_usd), usage.cost_source
     if cost is None:
         cost = (

@@ -37,7 +37,7 @@ def answer_next(listener, times=1):
         finally:
             connections.close_all()
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
 
@@ -90,7 +90,7 @@ def test_intake_process_that_ends_in_a_batch_gives_503_and_the_batch_can_be_sent
         connection.recv(10)
         connection.close()
 
-    thread = threading.Thread(target=vanish)
+    thread = threading.Thread(target=vanish, daemon=True)
     thread.start()
     body = request_message(spans=2).SerializeToString()
     answer = post(client, body)
