@@ -307,7 +307,7 @@ def dataset_from_traces(request: ProjectRequest) -> HttpResponse:
         "taken": taken_from(traces[0]) if traces else [],
     }
     if request.wants_partial and request.htmx.target == "dataset-picker":
-        return render(request, "evals/_dataset_picker.html", context, status=422)
+        return render(request, "evals/_dataset_picker.html", context)  # a 422 would be a message in the console
     return render(request, "evals/dataset_from_traces.html", context, status=422 if asked or not traces else 200)
 
 
