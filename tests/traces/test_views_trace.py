@@ -448,3 +448,74 @@ def test_session_of_many_runs_is_read_in_parts_and_nothing_twice(client, project
     assert 'href="?from_run=5"' in first
     assert "Question 3" not in second
     assert client.get(url + "?from_run=99").status_code == 404
+
+
+ODD_RUNS = {
+    "parents in a circle": [
+        {"span_id": "a", "parent_span_id": "c"},
+        {"span_id": "b", "parent_span_id": "a"},
+        {"span_id": "c", "parent_span_id": "b"},
+        {"span_id": "d", "parent_span_id": "c", "kind": "tool", "tool": {"name": "look", "arguments": {}}},
+    ],
+    "in 1970": [
+        {"span_id": "a", "start_ns": 0, "end_ns": 1},
+        {"span_id": "b", "parent_span_id": "a", "start_ns": 0, "end_ns": 0},
+    ],
+    "from 1970 to 2100": [
+        {"span_id": "a", "start_ns": 1, "end_ns": 4_102_444_800 * 10**9},
+        {"span_id": "b", "parent_span_id": "a", "start_ns": T, "end_ns": T + 5},
+    ],
+    "before 1970": [{"span_id": "a", "start_ns": -(10**18), "end_ns": 10**18}],
+    "reversed": [
+        {"span_id": "a", "start_ns": T + 10**9, "end_ns": T},
+        {"span_id": "b", "parent_span_id": "a", "start_ns": T, "end_ns": T - 10**9},
+    ],
+    "not ended": [{"span_id": "a", "end_ns": None}, {"span_id": "b", "parent_span_id": "a", "end_ns": None}],
+    "without times": [
+        {"span_id": "a", "start_ns": None, "end_ns": None},
+        {"span_id": "b", "start_ns": None, "end_ns": None, "position": 1},
+    ],
+    "parent not there": [{"span_id": "a", "parent_span_id": "gone"}, {"span_id": "b", "parent_span_id": "gone too"}],
+    "many events": [
+        {
+            "span_id": "a",
+            "status": "error",
+            "events": [
+                {
+                    "name": "exception" if number % 2 else "x",
+                    "time_ns": T + number,
+                    "attributes": {"exception.message": "m", "n": number},
+                }
+                for number in range(100_000)
+            ],
+        }
+    ],
+    "a long attribute": [{"span_id": "a", "attributes": {"x": "y" * 1_000_000, "z": ["w"] * 100_000, "n" * 10_000: 1}}],
+    "nothing in it": [{"span_id": "a", "name": "", "kind": "unknown", "status": "unset"}],
+    "odd letters": [
+        {
+            "span_id": "a",
+            "name": "\u202etxt\u0000\u0007 مرحبا",
+            "input": "\ud800 x \x00",
+            "kind": "llm",
+            "input_messages": [
+                {"role": "user", "content": "שלום **עולם** \u202e"},
+                {"role": "user", "content": [{"type": "image", "uri": "data:image/png;base64,AAAA"}]},
+            ],
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ODD_RUNS)
+def test_every_view_of_an_odd_run_renders(client, project, name):
+    trace_id = "0d" * 16
+    ingest_spans(project, [make_span(trace_id=trace_id, session_id="odd", **span) for span in ODD_RUNS[name]])
+    for view in ("trace", "trace_timeline", "trace_conversation", "span_rows", "repeated_calls"):
+        answer = client.get(page(project, trace_id, view))
+        assert answer.status_code == 200
+        assert len(answer.content) < 600_000
+    for tab in ("io", "attributes", "raw", "scores"):
+        assert client.get(page(project, trace_id, span="a", tab=tab), **HTMX).status_code == 200
+    assert client.get(reverse("traces:session", args=[project.slug, "odd"])).status_code == 200
+    assert client.get(page(project, trace_id, "trace_timeline", **{"from": "nan", "to": "1e400"})).status_code == 200
