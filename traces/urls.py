@@ -3,7 +3,7 @@
 from django.urls import path, re_path, register_converter
 
 from traces import api
-from traces.views import compare, people, send, story
+from traces.views import compare, people, rollups, send, story
 from traces.views import list as list_views
 from traces.views import trace as trace_views
 
@@ -37,6 +37,9 @@ urlpatterns = [
     path("p/<slug:project_slug>/send", send.send, name="send"),
     path("p/<slug:project_slug>/send/first-trace.json", send.first_trace, name="first_trace"),
     path("p/<slug:project_slug>/first-run", send.first_run, name="first_run"),
+    path("p/<slug:project_slug>/sessions", rollups.session_list, name="session_list"),
+    path("p/<slug:project_slug>/agents", rollups.agent_list, name="agent_list"),
+    path("p/<slug:project_slug>/agents/<text:name>", rollups.agent, name="agent"),
     path("p/<slug:project_slug>/compare-runs", compare.compare_runs, name="compare_runs"),
     path("p/<slug:project_slug>/reading", story.reading, name="reading"),
     path("p/<slug:project_slug>/views", people.save_view, name="save_view"),
@@ -48,6 +51,7 @@ urlpatterns = [
     path("p/<slug:project_slug>/traces/<text:trace_id>/tags", people.change_tags, name="change_tags"),
     path("p/<slug:project_slug>/sessions/<text:session_id>", trace_views.session, name="session"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/spans.json", trace_views.span_rows, name="span_rows"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/calls.json", trace_views.repeated_calls, name="repeated_calls"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/value", trace_views.span_value, name="span_value"),
     path(
         "p/<slug:project_slug>/traces/<text:trace_id>/conversation",
