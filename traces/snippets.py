@@ -187,9 +187,10 @@ export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf
 export OTEL_EXPORTER_OTLP_TRACES_HEADERS="Authorization=Bearer%20@KEY@"
 export OTEL_SERVICE_NAME=support-agent
 export MLFLOW_ENABLE_OTEL_GENAI_SEMCONV=true""",
-        note="The last variable makes MLflow send the GenAI attributes, which are understood. Session and user are not sent by it.",
-        gap=PARTLY.format(what="without that variable, the mlflow.* attributes are")
-        + " With opentelemetry-sdk 1.45, MLflow 3.17 does not send root spans; such traces say “root not received”.",
+        note="The last variable makes MLflow send the GenAI attributes, which are understood. "
+        "Session and user are not sent by it. "
+        "Install mlflow itself: mlflow-tracing 3.17 alone sends nothing.",
+        gap=PARTLY.format(what="without that variable, the mlflow.* attributes are"),
     ),
     Snippet(
         "curl",
