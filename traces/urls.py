@@ -3,7 +3,7 @@
 from django.urls import path, re_path, register_converter
 
 from traces import api
-from traces.views import compare, people, send, story
+from traces.views import compare, people, rollups, send, story
 from traces.views import list as list_views
 from traces.views import trace as trace_views
 
@@ -37,6 +37,9 @@ urlpatterns = [
     path("p/<slug:project_slug>/send", send.send, name="send"),
     path("p/<slug:project_slug>/send/first-trace.json", send.first_trace, name="first_trace"),
     path("p/<slug:project_slug>/first-run", send.first_run, name="first_run"),
+    path("p/<slug:project_slug>/sessions", rollups.session_list, name="session_list"),
+    path("p/<slug:project_slug>/agents", rollups.agent_list, name="agent_list"),
+    path("p/<slug:project_slug>/agents/<text:name>", rollups.agent, name="agent"),
     path("p/<slug:project_slug>/compare-runs", compare.compare_runs, name="compare_runs"),
     path("p/<slug:project_slug>/reading", story.reading, name="reading"),
     path("p/<slug:project_slug>/views", people.save_view, name="save_view"),

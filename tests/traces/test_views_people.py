@@ -36,7 +36,7 @@ def found(project, query):
 def test_story_page_tells_marks_and_escapes(client, run):
     html = client.get(url("trace_story", ID)).content.decode()
     assert "Where is parcel 9?" in html
-    assert "Error in an ok result" in html
+    assert "Hidden error" in html
     assert EVIL not in html
     assert "?span=tool" in html
     text = client.get(url("trace_story", ID), {"as": "text"})
@@ -59,7 +59,7 @@ def test_signals_are_a_filter_and_a_facet(client, project, run):
     assert found(project, "has:signal") == [ID]
     assert len(found(project, "-has:signal")) == 1
     html = client.get(url("trace_list"), {"range": "all"}).content.decode()
-    assert "Error in an ok result" in html
+    assert "Hidden error" in html
 
 
 def test_notes_are_kept_found_and_deleted(client, project, run):

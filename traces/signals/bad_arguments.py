@@ -133,7 +133,7 @@ def blind(run: Run, limits: Limits) -> str:
 
 DETECTOR = Detector(
     name="bad_arguments",
-    label="Arguments outside the schema",
+    label="Bad arguments",
     help="A tool was called with arguments that its schema does not allow, or was not among the tools offered.",
     version=1,
     layer="tool_arguments",

@@ -62,7 +62,7 @@ def blind(run: Run, limits: Limits) -> str:
 
 DETECTOR = Detector(
     name="budget",
-    label="Budget passed",
+    label="Over budget",
     help="The run took more money, tokens, time or calls than it was allowed.",
     version=1,
     layer="cost",

@@ -117,7 +117,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
 
 DETECTOR = Detector(
     name="hidden_error",
-    label="Error in an ok result",
+    label="Hidden error",
     help="A tool reported ok, and its result looks like an error.",
     version=1,
     layer="outcome",

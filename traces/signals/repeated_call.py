@@ -49,7 +49,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
 
 DETECTOR = Detector(
     name="repeated_call",
-    label="Same call repeated",
+    label="Repeated call",
     help="A tool was called again with the same arguments and gave the same result.",
     version=1,
     layer="trajectory",

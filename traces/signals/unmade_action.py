@@ -135,7 +135,7 @@ def blind(run: Run, limits: Limits) -> str:
 
 DETECTOR = Detector(
     name="unmade_action",
-    label="Claimed, never done",
+    label="Claimed, not done",
     help="The agent told the customer that it did something, and no successful call before could have done it.",
     version=1,
     layer="outcome",

@@ -59,6 +59,12 @@ def signed_duration(ms: float) -> str:
 
 
 @register.filter
+def signed_count(number: float) -> str:
+    """Show a difference of whole numbers with its sign and thousands."""
+    return f"{number:+,.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+@register.filter
 def as_line(value: Any) -> str:
     """Return a value as text in one line."""
     return " ".join(as_text(value)[:2000].split())
