@@ -12,7 +12,7 @@ from accounts.models import Project
 from traces import queries, search
 from traces.list_queries import DEFAULT_SORT, ROW_FIELDS, SORTS, time_range, trace_page
 from traces.list_queries.pages import make_key
-from traces.models import Kind, Span, Trace
+from traces.models import Kind, SignalCheck, Span, Trace
 from traces.search import QueryError
 from traces.spans import LightSpan, SpanRecord
 from traces.tree import Tree, build_tree
@@ -39,6 +39,11 @@ def span_flags(trace: Trace) -> dict[str, tuple[str, ...]]:
     for span_id, reason in trace.signals.order_by("pk").values_list("span_id", "reason"):
         found[span_id] = (*found.get(span_id, ()), reason)
     return found
+
+
+def change_count(trace: Trace) -> int:
+    """Return how often a trace was written to."""
+    return SignalCheck.objects.filter(trace=trace).values_list("changes", flat=True).first() or 0
 
 
 def tool_calls(trace: Trace) -> Iterator[tuple[str, str, Any]]:

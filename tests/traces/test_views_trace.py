@@ -393,6 +393,27 @@ def test_every_turn_of_a_long_conversation_is_reached_once(client, project):
     assert 'id="turn-149"' in client.get(url + before.replace("&amp;", "&"), **HTMX).content.decode()
 
 
+def test_parts_of_a_long_run_come_from_one_reading_until_spans_arrive(client, project, django_assert_max_num_queries):
+    records = make_records(turns=200)
+    ingest_spans(project, records)
+    url = page(project, "ab" * 16, "trace_conversation")
+    client.get(url)
+    with django_assert_max_num_queries(3) as queries:  # project, trace, how often it was written to
+        assert "Order 150 is on its way." in client.get(url + "?at=turn-151", **HTMX).content.decode()
+    assert not any("traces_spanpayload" in query["sql"] for query in queries)
+    late = make_span(
+        trace_id="ab" * 16,
+        span_id="late",
+        parent_span_id="root",
+        kind="llm",
+        start_ns=T + 10**13,
+        end_ns=T + 10**13 + 1,
+        input_messages=[{"role": "user", "content": "One more thing"}],
+    )
+    ingest_spans(project, [late])
+    assert "One more thing" in client.get(url + "?at=turn-201", **HTMX).content.decode()
+
+
 def test_long_thread_of_a_sub_agent_comes_when_it_is_opened(client, project):
     root = make_span(trace_id="ab" * 16, span_id="root", start_ns=T, end_ns=T + 10**12, input="Check every page")
     ask = make_span(trace_id="ab" * 16, span_id="ask", parent_span_id="root", kind="llm", start_ns=T, end_ns=T + 1)

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
@@ -20,6 +20,7 @@ from traces.conversation import conversation
 from traces.kinds import KINDS, KindLook, kind_look
 from traces.models import Trace
 from traces.pointers import NoSuchPlace, as_text, read_place
+from traces.recent import Recent
 from traces.span_panel import describe_span
 from traces.spans import SpanRecord
 from traces.templatetags.trace_page import arguments_line
@@ -41,6 +42,11 @@ from traces.turns import Turn, build_turns, call_digest, cut_blocks, cut_page, f
 
 PAGE_ROWS = 500  # rows of a tree on a page without JavaScript
 FIRST_ROWS = 60  # of these, the ones that are painted before the script is there
+KEPT_SPANS = (
+    500,
+    20_000,
+)  # of runs whose turns are kept for the requests that follow: smaller ones are fast, larger ones too large
+KEPT_TURNS = Recent(size=3, seconds=60)
 MAX_OUTLINE = 2_000  # turns in the list beside a conversation
 TABS = ("io", "attributes", "raw", "scores")
 VIEWS = (("spans", "Spans", "traces:trace"), ("conversation", "Conversation", "traces:trace_conversation"),
@@ -284,8 +290,7 @@ def trace_conversation(request: ProjectRequest, trace_id: str) -> HttpResponseBa
     found = get_trace(request, trace_id)
     if request.wants_partial and request.GET.get("span"):
         return render(request, "traces/_span_panel.html", panel_context(request, found, request.GET.get("span", "")))
-    records = queries.span_records(found)
-    turns = build_turns(conversation(records), records)
+    turns, has_hidden_content = trace_turns(found, may_be_kept=request.wants_partial)
     thread = {**thread_context(request, turns), "customer": found.user_id, "agent": found.agent_name}
     if request.wants_partial:
         return render(request, "traces/_turns.html", thread)
@@ -293,9 +298,28 @@ def trace_conversation(request: ProjectRequest, trace_id: str) -> HttpResponseBa
         **head_context(request, found, "conversation"),
         **thread,
         "scores_url": scores_url(request, found),
-        "has_hidden_content": any(not record.content_recorded for record in records),
+        "has_hidden_content": has_hidden_content,
     }
     return render(request, "traces/trace_conversation.html", context)
+
+
+def trace_turns(found: Trace, *, may_be_kept: bool) -> tuple[list[Turn], bool]:
+    """Return the turns of a trace, and whether some of its content was not recorded.
+
+    A long run is read once for its page, and the parts that the reader scrolls to shortly after come from the same reading
+    (`may_be_kept`), unless spans have arrived.
+    """
+    may_keep = KEPT_SPANS[0] <= found.span_count <= KEPT_SPANS[1]
+    key = (found.pk, found.span_count, page_queries.change_count(found)) if may_keep else None
+    kept = KEPT_TURNS.get(key) if key and may_be_kept else None
+    if kept is not None:
+        return cast("tuple[list[Turn], bool]", kept)
+    records = queries.span_records(found)
+    turns = build_turns(conversation(records), records)
+    read = turns, any(not record.content_recorded for record in records)
+    if key:
+        KEPT_TURNS.put(key, read)
+    return read
 
 
 def thread_context(request: ProjectRequest, turns: list[Turn]) -> dict[str, Any]:
