@@ -5,9 +5,9 @@ import threading
 import time
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
-from gateway.book import Booking, Bookkeeper
+from gateway.book import Booking, Bookkeeper, write_calls
 from gateway.recorder import new_call
 from providers.models import Call
 from tests.factories import make_project
@@ -22,7 +22,11 @@ def make_call(project_pk=1):
 def test_start_returns_when_the_call_is_in_the_database():
     project = make_project()
 
-    booking = Bookkeeper().start(make_call(project.pk))
+    def write(calls):
+        write_calls(calls)
+        connection.close()  # the thread outlives the test: its connection would keep the test database
+
+    booking = Bookkeeper(write).start(make_call(project.pk))
 
     row = Call.objects.get()
     assert (row.pk, row.state, row.ended_at) == (booking.call.pk, "started", None)
