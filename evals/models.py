@@ -289,6 +289,7 @@ class Run(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
+    resumed_at = models.DateTimeField(null=True, help_text="When it last went on after a pause or for another try")
     finished_at = models.DateTimeField(null=True)
 
     class Meta:

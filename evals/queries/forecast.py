@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from django.db.models import Count, Min, Sum
+from django.db.models import Count, Max, Min, Sum
 from django.utils import timezone
 
 from evals.graders import judge_of
@@ -101,15 +101,16 @@ def expected_usd(ahead: Ahead, *, known_usd: float) -> float | None:
 
 
 def seconds_left(comparison: Comparison, ahead: Ahead, *, samples: int) -> float | None:
-    """Return the time left at the pace of the last minute's calls, else of all; None before a few are answered.
+    """Return the time left at the pace of the last minute's calls, else of all since it last went on; None before a few are answered.
 
     Where no model is asked, the pace is that of the samples; `samples` are those that are not over.
     """
     now = timezone.now()
-    started = Run.objects.filter(comparison=comparison).aggregate(at=Min("started_at"))["at"]
-    if started is None:
+    times = Run.objects.filter(comparison=comparison).aggregate(started=Min("started_at"), resumed=Max("resumed_at"))
+    if times["started"] is None:
         return None
-    for since in (max(started, now - RECENT), started):
+    begun = max(times["started"], times["resumed"] or times["started"])  # a pause says nothing of the pace
+    for since in (max(begun, now - RECENT), begun):
         if ahead.calls >= 0.5:
             calls = Call.objects.filter(job__in=[f"run:{run}" for run in ahead.answers], state=CallState.ANSWERED)
             left, count = ahead.calls, calls.filter(ended_at__gte=since).count()

@@ -1,7 +1,8 @@
 """Which variables of templates the items of a dataset do not have, found before anything is asked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from evals.models import DatasetRevision
 from evals.queries.datasets import revision_items
@@ -60,6 +61,19 @@ def lacking(revision: DatasetRevision, texts: Iterable[tuple[str, str]]) -> list
                 missing[place] = (count + 1, first)
     found = [Lack(param, path, count, read, first, tuple(names)) for (param, path), (count, first) in missing.items()]
     return sorted(found, key=lambda lack: not lack.is_everywhere)
+
+
+def templates_of(config: Any, param: str) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a grader's settings that may name variables, each with its place; those of a formula's parts too."""
+    if isinstance(config, str):
+        yield param, config
+    elif isinstance(config, list):
+        for place, part in enumerate(config):
+            yield from templates_of(part, f"{param}[{place}]")
+    elif isinstance(config, dict):
+        for name, part in config.items():
+            if name != "source":  # code has no templates
+                yield from templates_of(part, f"{param}.{name}")
 
 
 def is_item(path: str) -> bool:

@@ -28,7 +28,7 @@ from evals.models import (
     sample_public_id,
 )
 from evals.queries.datasets import revision_items
-from evals.queries.variables import lacking
+from evals.queries.variables import lacking, templates_of
 from evals.services.graders import GraderSpec, ensure_grader_version
 
 BATCH = 1000
@@ -142,7 +142,8 @@ def create_comparison(
     Raises BadComparison or evals.graders.BadConfig; then nothing is written.
     """
     check_comparison(project, revision, candidates, trials, ceiling_usd)
-    check_variables(revision, candidates)
+    if not revision.dataset.is_implicit:  # rows of /v1 come as they are; there each result says what it lacks
+        check_variables(revision, candidates, [spec.config for spec in graders] if eval is None else settings_of(eval))
     if eval is None:
         versions: dict[GraderVersion, bool] = {}
         for spec in graders:
@@ -229,17 +230,27 @@ def check_comparison(
         )
 
 
-def check_variables(revision: DatasetRevision, candidates: Sequence[CandidateSpec]) -> None:
-    """Raise BadComparison for a prompt with a variable that no item has: each sample would fail on it."""
+def check_variables(
+    revision: DatasetRevision, candidates: Sequence[CandidateSpec], configs: Sequence[dict[str, Any]]
+) -> None:
+    """Raise BadComparison for a prompt or grader with a variable that no item has: each sample would fail on it, or have no score."""
     texts = [
         (f"candidates[{place}].{name}", getattr(spec, name))
         for place, spec in enumerate(candidates)
         if spec.kind == CandidateKind.MODEL and not spec.input_messages
         for name in ("system_prompt", "user_template")
     ]
+    for place, config in enumerate(configs):
+        texts += templates_of(config, f"graders[{place}]")
     lack = next(iter(lacking(revision, texts)), None)
     if lack is not None and lack.is_everywhere:
         raise BadComparison(lack.words, param=lack.param)
+
+
+def settings_of(eval: Eval) -> list[dict[str, Any]]:
+    """Return the settings of an eval's graders, in its order."""
+    placed = EvalGrader.objects.filter(eval=eval).order_by("position", "id")
+    return list(placed.values_list("grader_version__config", flat=True))
 
 
 # States ----------------------------------------------------------------------------------------------------------
@@ -267,7 +278,7 @@ def resume_comparison(comparison: Comparison, *, ceiling_usd: float | None = Non
     runs = Run.objects.filter(
         comparison=comparison, status__in=[RunStatus.PAUSED, RunStatus.FAILED], imported__isnull=True
     )
-    return runs.update(status=RunStatus.QUEUED, status_reason="", finished_at=None)
+    return runs.update(status=RunStatus.QUEUED, status_reason="", finished_at=None, resumed_at=timezone.now())
 
 
 @transaction.atomic
@@ -317,7 +328,9 @@ def retry_failed(comparison: Comparison) -> int:
             )
     runs = {run for _, run in ungraded + failed}
     idle = Q(status=RunStatus.FINISHED) | Q(status=RunStatus.FAILED) | Q(status=RunStatus.PAUSED)
-    Run.objects.filter(idle, pk__in=runs).update(status=RunStatus.QUEUED, status_reason="", finished_at=None)
+    Run.objects.filter(idle, pk__in=runs).update(
+        status=RunStatus.QUEUED, status_reason="", finished_at=None, resumed_at=timezone.now()
+    )
     if runs:
         Comparison.objects.filter(pk=comparison.pk).update(stop_reason="")
     return len(ungraded) + len(failed)

@@ -25,6 +25,7 @@ from evals.given import sample_from_given
 from evals.graders.base import Answered, Embedded, GradeResult, JudgeUnavailable, SampleInput, Surroundings, skipped
 from evals.grading import sample_from_records, sample_from_trace, with_answer
 from evals.models import CandidateKind, Run, RunStatus, SampleStatus
+from evals.own_reference import OWN_REFERENCE, measures_itself
 from evals.services.ceilings import ledger_of, stop_at_ceiling
 from evals.services.jobs import GraderInUse, Job, load_job
 from evals.services.outcomes import DatabaseThread, OutcomeWriter, Written
@@ -305,6 +306,10 @@ class Pump:
                 continue
             if spared_by and entry.grader.models:
                 word = skipped(f"Not asked: the gate “{spared_by}” did not pass.", rater=entry.grader.rater)
+            elif self.job.candidate.kind == CandidateKind.RECORDED and measures_itself(
+                entry.grader, sample.content, shown
+            ):
+                word = skipped(OWN_REFERENCE, rater=entry.grader.rater)
             else:
                 if entry.grader.models:
                     if stored is not None and not await stored.is_kept():

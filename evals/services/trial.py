@@ -10,6 +10,7 @@ from evals.given import sample_from_given
 from evals.graders.base import Grader, GradeResult, SampleInput, Surroundings
 from evals.grading import json_or_none, sample_from_trace
 from evals.models import Item
+from evals.own_reference import measures_itself
 from evals.queries.dataset_pages import input_text, reference_text
 from evals.services.recorded import ask_judge, embed_texts
 from evals.services.verdicts import storable_result
@@ -18,13 +19,18 @@ from providers.client import ModelClient
 TIMEOUT_S = 45.0  # a person waits for it
 
 
-def sample_to_try(item: Item) -> tuple[SampleInput, str]:
-    """Return an answer to an item to try a grader on, and in words what it is: what is recorded, else the item's reference."""
+def sample_to_try(item: Item, grader: Grader) -> tuple[SampleInput, str]:
+    """Return an answer to an item to try a grader on, and in words what it is: what is recorded, else the item's reference.
+
+    A recorded run is not tried against its own words.
+    """
     if item.sample:
         recorded = sample_from_trace(item.source_trace) if item.source_trace is not None else None
         return sample_from_given(item.sample, recorded), "the answer that came with it"
     if item.source_trace is not None:
-        return sample_from_trace(item.source_trace), "what was recorded"
+        recorded = sample_from_trace(item.source_trace)
+        if not measures_itself(grader, item.content, recorded):
+            return recorded, "what was recorded"
     answer = reference_text(item.content)
     message = {"role": "assistant", "content": answer}
     sample = SampleInput(

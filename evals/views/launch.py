@@ -368,7 +368,7 @@ def try_row(launch: Launch, graders: list[Row], place: int) -> Row | None:
         grader = launch.ready_grader(graders, place, launch.grader_names(graders))
     except BadConfig as error:
         return {"tone": "bad", "title": "The grader cannot be used yet.", "text": str(error), "place": place}
-    sample, what = sample_to_try(item)
+    sample, what = sample_to_try(item, grader)
     return told(try_grader(launch.project, grader, sample, item.content), item.key, what) | {"place": place}
 
 

@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Membership, Role, User
+from evals import services
 from evals.exports import safe_cell
 from evals.models import Comparison, Run, Sample, Score
 from evals.queries import comparison_report
@@ -397,6 +398,29 @@ def test_the_time_left_is_from_the_pace_of_the_calls(client, project):
         make_call(comparison, sample=pk, ended=now - timedelta(seconds=30 - place / 2))
     left = comparison_report(comparison).progress.seconds_left
     assert 20 < left < 45  # 60 calls in 30 s, 60 to go; by scored samples it would be an hour
+
+
+def test_a_pause_is_not_counted_in_the_pace(client, project):
+    comparison = make_scored(project, [[1.0] + [None] * 119], status="running")
+    now = timezone.now()
+    Run.objects.update(started_at=now - timedelta(seconds=600), resumed_at=now - timedelta(seconds=20))
+    answered = list(Sample.objects.filter(status="pending").values_list("pk", flat=True)[:59])
+    Sample.objects.filter(pk__in=answered).update(status="answered")
+    for place, pk in enumerate([0, *answered]):
+        make_call(comparison, sample=pk, ended=now - timedelta(seconds=20 - place / 3))
+    left = comparison_report(comparison).progress.seconds_left
+    assert 13 < left < 30  # 60 calls in 20 s, 60 to go; over the last minute it would be a minute
+
+
+def test_going_on_and_trying_again_note_when(client, project):
+    comparison = make_scored(project, [[1.0, None]], status="paused")
+    services.resume_comparison(comparison)
+    first = Run.objects.get().resumed_at
+    assert first is not None and timezone.now() - first < timedelta(seconds=10)
+    Run.objects.update(status="finished", resumed_at=None)
+    Sample.objects.filter(status="pending").update(status="failed")
+    services.retry_failed(comparison)
+    assert Run.objects.get().resumed_at is not None
 
 
 # What failed

@@ -233,6 +233,63 @@ def test_the_services_refuse_it_too(project, revision):
         )
 
 
+@pytest.mark.parametrize(
+    ("grader", "place"),
+    [
+        (
+            ("c", "string_check", {"input": "a", "reference": "{{ item.tone }}", "operation": "eq"}),
+            "graders[0].reference",
+        ),
+        (
+            (
+                "m",
+                "multi",
+                {
+                    "graders": [
+                        {
+                            "name": "c",
+                            "type": "string_check",
+                            "input": "{{ item.tone }}",
+                            "reference": "a",
+                            "operation": "eq",
+                        }
+                    ],
+                    "calculate_output": "c",
+                    "pass_threshold": 0.5,
+                },
+            ),
+            "graders[0].graders[0].input",
+        ),
+    ],
+)
+def test_a_graders_variable_is_refused_by_the_services_too(project, revision, grader, place):
+    with pytest.raises(services.BadComparison, match="No item has item.tone") as refused:
+        services.create_comparison(
+            project,
+            name="x",
+            revision=revision,
+            candidates=[services.CandidateSpec(model="m")],
+            graders=[services.GraderSpec(*grader)],
+        )
+    assert refused.value.param == place
+    assert not Comparison.objects.exists()
+
+
+def test_a_comparison_that_runs_again_is_refused_when_its_items_lost_a_graders_variable(project, revision):
+    check = {"input": "a", "reference": "{{ item.reference }}", "operation": "eq"}
+    asked = [services.CandidateSpec(model="m")]
+    made = services.create_comparison(
+        project,
+        name="x",
+        revision=revision,
+        candidates=asked,
+        graders=[services.GraderSpec("c", "string_check", check)],
+    )
+    bare = services.create_dataset(project, name="Bare", items=[{"input": "ask"}]).revisions.get()
+    with pytest.raises(services.BadComparison, match="No item has item.reference"):
+        services.create_comparison(project, name="x", revision=bare, candidates=asked, eval=made.eval)
+
+
 def test_what_the_first_item_asks_is_shown_filled_in(client, project, revision):
     candidates = [{**MODELS[0], "system_prompt": "Help <b>{{ item.input }}</b>"}]
     part = send(client, revision, candidates=candidates, action="estimate", headers={"HX-Request": "true"}).text

@@ -77,6 +77,7 @@ def test_the_candidates_prompt_and_sampling_reach_the_model():
         "key": "k",
         "messages": [{"role": "system", "content": "old"}, {"role": "user", "content": "hi"}],
         "city": "Bonn",
+        "reference": "hi",
     }
     candidate = CandidateSpec(model="m", system_prompt="You live in {{ item.city }}.", sampling={"temperature": 0.5})
     client = pump(make_comparison(items=[item], candidates=[candidate]))
