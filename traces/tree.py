@@ -98,15 +98,20 @@ def build_tree(spans: Iterable[LightSpan], flags: Mapping[str, tuple[str, ...]] 
     parents.extend([-1] * (len(nodes) - len(parents)))
     cut = cut_cycles(nodes, parents)
 
-    children: list[list[int]] = [[] for _ in nodes]
+    children: dict[int, list[int]] = {}  # of those that have any: most spans of a long run have none
     roots: list[int] = []
     for index, parent in enumerate(parents):
-        (children[parent] if parent >= 0 else roots).append(index)
+        if parent < 0:
+            roots.append(index)
+        elif parent in children:
+            children[parent].append(index)
+        else:
+            children[parent] = [index]
     keys = [sort_key(span) for span in nodes]
     for index, kind in enumerate(kinds):  # a parent that is not there stands where its first child would
         if kind == "missing":
             keys[index] = min(keys[child] for child in children[index])
-    for siblings in (roots, *children):
+    for siblings in (roots, *children.values()):
         if len(siblings) > 1:
             siblings.sort(key=keys.__getitem__)
 
@@ -122,8 +127,10 @@ def build_tree(spans: Iterable[LightSpan], flags: Mapping[str, tuple[str, ...]] 
     return tree
 
 
-def sort_key(span: LightSpan) -> tuple[float, int]:
-    return (span.start_ns if span.start_ns is not None else math.inf, span.position)
+def sort_key(span: LightSpan) -> tuple[float, int, float, str]:
+    """Order spans by start, then position; of those that start together the longer one first, as `queries.reading_order` does."""
+    start, end = span.start_ns, span.end_ns
+    return math.inf if start is None else start, span.position, -math.inf if end is None else -end, span.span_id
 
 
 def cut_cycles(nodes: list[LightSpan], parents: list[int]) -> set[int]:
@@ -148,7 +155,7 @@ def cut_cycles(nodes: list[LightSpan], parents: list[int]) -> set[int]:
 
 
 def order_rows(
-    nodes: list[LightSpan], kinds: list[str], roots: list[int], children: list[list[int]], cut: set[int]
+    nodes: list[LightSpan], kinds: list[str], roots: list[int], children: dict[int, list[int]], cut: set[int]
 ) -> list[Row]:
     """Return the rows in reading order, with depth, place among siblings and size of subtree."""
     rows: list[Row] = []
@@ -157,10 +164,10 @@ def order_rows(
         index, depth, parent, place, siblings = stack.pop()
         number = len(rows)
         rows.append(Row(nodes[index], kinds[index], depth, parent, place, siblings, is_cycle=index in cut))
-        below = children[index]
-        stack.extend(
-            (child, depth + 1, number, spot, len(below)) for spot, child in reversed(list(enumerate(below, 1)))
-        )
+        below = children.get(index)
+        if below:
+            count = len(below)
+            stack += [(below[spot], depth + 1, number, spot + 1, count) for spot in range(count - 1, -1, -1)]
     for number in range(len(rows) - 1, -1, -1):
         parent = rows[number].parent
         if parent >= 0:
@@ -205,14 +212,17 @@ def mark_slowest_path(rows: list[Row]) -> list[tuple[str, float]]:
     From the end of the longest root backwards: the child that ended last before the point reached is the one waited for; the
     time between children belongs to the span itself. Shares add up to 1. Empty where nothing is timed.
     """
-    children: list[list[int]] = [[] for _ in rows]
+    children: dict[int, list[int]] = {}
     roots: list[int] = []
     for number, row in enumerate(rows):
-        if row.span.start_ns is not None and row.span.end_ns is not None:
-            if row.parent >= 0 and rows[row.parent].kind != "missing":
-                children[row.parent].append(number)
-            else:
-                roots.append(number)
+        if row.span.start_ns is None or row.span.end_ns is None:
+            continue
+        if row.parent < 0 or rows[row.parent].kind == "missing":
+            roots.append(number)
+        elif row.parent in children:
+            children[row.parent].append(number)
+        else:
+            children[row.parent] = [number]
     if not roots:
         return []
     spent: dict[str, int] = {}
@@ -224,7 +234,7 @@ def mark_slowest_path(rows: list[Row]) -> list[tuple[str, float]]:
         row.is_critical = True
         start = row.span.start_ns or 0
         own = 0
-        for child in sorted(children[number], key=lambda child: -(rows[child].span.end_ns or 0)):
+        for child in sorted(children.get(number, ()), key=lambda child: -(rows[child].span.end_ns or 0)):
             end, child_start = rows[child].span.end_ns or 0, rows[child].span.start_ns or 0
             if end > until or child_start >= until or end <= child_start:
                 continue
