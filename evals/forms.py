@@ -156,7 +156,8 @@ class FromTracesForm(forms.Form):
         required=False,
         initial="first",
         label="What an item takes",
-        help_text="What is recorded can stand beside models too: it is marked as a whole run, and never against this reference, which is its own answer.",
+        help_text="What is recorded can stand beside models too: it is marked as a whole run, and never against this reference, "
+        "which is its own answer.",
     )
 
     def __init__(self, project: Project, *arguments: Any, **options: Any) -> None:

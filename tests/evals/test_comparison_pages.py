@@ -416,7 +416,8 @@ def test_going_on_and_trying_again_note_when(client, project):
     comparison = make_scored(project, [[1.0, None]], status="paused")
     services.resume_comparison(comparison)
     first = Run.objects.get().resumed_at
-    assert first is not None and timezone.now() - first < timedelta(seconds=10)
+    assert first is not None
+    assert timezone.now() - first < timedelta(seconds=10)
     Run.objects.update(status="finished", resumed_at=None)
     Sample.objects.filter(status="pending").update(status="failed")
     services.retry_failed(comparison)

@@ -263,7 +263,7 @@ def test_the_services_refuse_it_too(project, revision):
     ],
 )
 def test_a_graders_variable_is_refused_by_the_services_too(project, revision, grader, place):
-    with pytest.raises(services.BadComparison, match="No item has item.tone") as refused:
+    with pytest.raises(services.BadComparison, match=r"No item has item\.tone") as refused:
         services.create_comparison(
             project,
             name="x",
@@ -286,7 +286,7 @@ def test_a_comparison_that_runs_again_is_refused_when_its_items_lost_a_graders_v
         graders=[services.GraderSpec("c", "string_check", check)],
     )
     bare = services.create_dataset(project, name="Bare", items=[{"input": "ask"}]).revisions.get()
-    with pytest.raises(services.BadComparison, match="No item has item.reference"):
+    with pytest.raises(services.BadComparison, match=r"No item has item\.reference"):
         services.create_comparison(project, name="x", revision=bare, candidates=asked, eval=made.eval)
 
 
