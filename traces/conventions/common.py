@@ -124,18 +124,22 @@ def fill_error(raw: RawSpan, record: SpanRecord) -> None:
     record.status_message = raw.status_message
     if not failed:
         return
-    texts = [read_text(found.get("exception.message")) for found in exceptions]
+    texts = [without_stack(read_text(found.get("exception.message"))) for found in exceptions]
     types = [read_text(found.get("exception.type")) for found in exceptions]
     record.error_type = next(filter(None, types), "") or error_type or record.error_type
     record.error_message = (
         next(filter(None, texts), "")
-        or raw.status_message.partition(STACK)[0].strip()
-        or raw.status_message
+        or without_stack(raw.status_message)
         or read_text(attributes.get("langfuse.observation.status_message"))
         or read_text(attributes.get("error.message"))
         or record.error_type
     )
     record.status_message = record.status_message or record.error_message
+
+
+def without_stack(text: str) -> str:
+    """Return an error's text without the stack that some SDKs put behind it."""
+    return text.partition(STACK)[0].strip() or text if STACK in text else text
 
 
 # Tool calls ------------------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ def fill_content(record: SpanRecord, attributes: dict[str, Any]) -> None:
     names = {"input": "gen_ai.prompt", "output": "gen_ai.completion"}
     if record.kind == "tool":
         places = ("gen_ai.prompt", "gen_ai.completion")
-        call_tool(record, name=record.name, arguments=sent["input"], result=sent["output"], places=places)
+        result = unwrap_output(sent["output"])
+        call_tool(record, name=record.name, arguments=sent["input"], result=result, places=places)
         return
     values = {side: parse_value(value) for side, value in sent.items()}
     if record.kind == "llm":
@@ -67,7 +68,13 @@ def fill_content(record: SpanRecord, attributes: dict[str, Any]) -> None:
         if getattr(record, f"{side}_messages"):
             move_document(record, names[side], sent[side], value)
         elif getattr(record, side) is None:
-            inner = value["output"] if isinstance(value, dict) and set(value) == {"output"} else value
+            inner = unwrap_output(value)
             setattr(record, side, inner)
             if inner is value:
                 move_value(record, names[side], side, sent[side], value)
+
+
+def unwrap_output(value: Any) -> Any:
+    """Return what a function gave back: anything but an object was wrapped as `{"output": …}`."""
+    found = parse_value(value)
+    return found["output"] if isinstance(found, dict) and set(found) == {"output"} else value

@@ -21,7 +21,7 @@ NAMES = frozenset(
         "tool_arguments", "tool_response", "tools", "operation.cost", "gen_ai.agent.call.id", "gen_ai.system",
     )
 )  # fmt: skip
-PREFIXES = ("pydantic_ai.", "gen_ai.aggregated_usage.", "gen_ai.usage.details.")
+PREFIXES = ("pydantic_ai.", "logfire.", "gen_ai.aggregated_usage.", "gen_ai.usage.details.")
 AGENT_NAMES = ("agent run", "invoke_agent")
 
 
