@@ -280,7 +280,7 @@ class Reader:
         if thread.last_input and fresh[: len(thread.last_input)] == thread.last_input:
             first = len(thread.last_input)
             used, fresh = thread.last_used.copy(), fresh[first:]
-        for place, message in enumerate(fresh, first):
+        for place, message in enumerate(fresh, first + record.earlier_messages):
             if not self.is_known(thread, message, used):
                 items = self.items_of(message)
                 self.add(thread, message, record, agent, f"/input_messages/{place}")

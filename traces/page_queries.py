@@ -120,5 +120,5 @@ def records_of(traces: Sequence[Trace]) -> list[SpanRecord]:
     trace_ids = {trace.pk: trace.trace_id for trace in traces}
     spans = Span.objects.filter(trace__in=trace_ids).values_list("pk", "trace_id")
     place_of = {trace.trace_id: place for place, trace in enumerate(traces)}
-    found = queries.read_records((pk, trace_ids[trace]) for pk, trace in spans)
+    found = queries.read_records(((pk, trace_ids[trace]) for pk, trace in spans), max_repeated=queries.MAX_REPEATED)
     return sorted(found.values(), key=lambda record: (place_of[record.trace_id], queries.reading_order(record)))

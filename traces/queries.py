@@ -1,6 +1,6 @@
 """Reads of one trace: its records, its summary, and the document of the read API. The number of queries does not depend on its size."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,8 @@ from traces.stored_spans import COLUMNS, load_span
 from traces.summary import TOKENS
 
 AT_ONCE = 10_000  # keys in one statement
+MAX_REPEATED = 1_000_000  # messages of all model calls of a run together; beyond it what calls repeat is read once
+KEPT_MESSAGES = 50  # of each call's thread, where that is so
 # A thread is read from its last message back to its first: all threads of a trace in one query.
 NODES = """
     WITH RECURSIVE thread(id, parent_id, body_id) AS (
@@ -65,9 +67,12 @@ def light_spans(trace: Trace) -> QuerySet[Span]:
 def span_records(trace: Trace) -> list[SpanRecord]:
     """Return the records of a trace's spans, in order of start, else of position: three queries.
 
-    Messages, tools and origins that spans have in common are the same objects: do not change them in place.
+    Messages, tools and origins that spans have in common are the same objects: do not change them in place. Where the model calls
+    of a run repeat more than MAX_REPEATED messages in all, each has the last of its thread, and `earlier_messages` says how many
+    are left out; all of them are in some span of the run.
     """
-    rows = read_rows("SELECT id FROM traces_span WHERE trace_id = %s", [trace.pk], trace_id=trace.trace_id)
+    sql = "SELECT id FROM traces_span WHERE trace_id = %s"
+    rows = read_rows(sql, [trace.pk], trace_id=trace.trace_id, max_repeated=MAX_REPEATED)
     return sorted((record for _, record in rows), key=reading_order)
 
 
@@ -84,21 +89,31 @@ def reading_order(record: SpanRecord) -> tuple[int, int, int, str]:
     return start, record.position, -(MAX_INTEGER if record.end_ns is None else record.end_ns), record.span_id
 
 
-def read_records(spans: Iterable[tuple[int, str]]) -> dict[int, SpanRecord]:
-    """Return records by key, for spans given by key and trace id."""
+def read_records(spans: Iterable[tuple[int, str]], *, max_repeated: int | None = None) -> dict[int, SpanRecord]:
+    """Return records by key, for spans given by key and trace id. `max_repeated`: as in `read_rows`, for each AT_ONCE spans."""
+    return dict(iter_records(spans, max_repeated=max_repeated))
+
+
+def iter_records(
+    spans: Iterable[tuple[int, str]], *, at_once: int = AT_ONCE, max_repeated: int | None = None
+) -> Iterator[tuple[int, SpanRecord]]:
+    """Yield keys and records as `read_records` returns them; `at_once` of them are read, and in memory, at a time."""
     trace_ids = dict(spans)
-    pks, found = sorted(trace_ids), {}
-    for start in range(0, len(pks), AT_ONCE):
-        part = pks[start : start + AT_ONCE]
-        chosen = ", ".join(str(int(pk)) for pk in part)
-        for pk, record in read_rows(chosen, [], trace_id=""):
+    pks = sorted(trace_ids)
+    for start in range(0, len(pks), at_once):
+        chosen = ", ".join(str(int(pk)) for pk in pks[start : start + at_once])
+        for pk, record in read_rows(chosen, [], trace_id="", max_repeated=max_repeated):
             record.trace_id = trace_ids[pk]
-            found[pk] = record
-    return found
+            yield pk, record
 
 
-def read_rows(spans: str, values: Sequence[Any], *, trace_id: str) -> list[tuple[int, SpanRecord]]:
-    """Return the keys and records of the spans that a subquery, or a list of keys, chooses."""
+def read_rows(
+    spans: str, values: Sequence[Any], *, trace_id: str, max_repeated: int | None = None
+) -> list[tuple[int, SpanRecord]]:
+    """Return the keys and records of the spans that a subquery, or a list of keys, chooses.
+
+    `max_repeated`: so many messages are read for all spans together before what they repeat is left out.
+    """
     with connection.cursor() as cursor:
         cursor.execute(SPANS.replace("{spans}", spans), values)
         rows = cursor.fetchall()
@@ -107,17 +122,20 @@ def read_rows(spans: str, values: Sequence[Any], *, trace_id: str) -> list[tuple
         cursor.execute(SHARED.replace("{spans}", spans), [*values, *values])
         shared = {pk: orjson.loads(bytes(content)) for pk, content in cursor.fetchall()}
     threads = Threads(nodes)
+    is_cut = max_repeated is not None and sum(threads.depth(row[-2]) for row in rows) > max_repeated
     found = []
     for pk, *columns, content, origin, tools, input_node, output_node in rows:
+        messages = threads.last_messages(input_node) if is_cut else threads.messages(input_node, above=None)
         record = load_span(
             trace_id,
             columns,
             bytes(content),
-            input_messages=threads.messages(input_node, above=None),
+            input_messages=messages,
             output_messages=threads.messages(output_node, above=input_node),
             tools=shared.get(tools),
             origin=shared.get(origin),
         )
+        record.earlier_messages = threads.depth(input_node) - len(messages) if is_cut else 0
         found.append((pk, record))
     return found
 
@@ -132,6 +150,30 @@ class Threads:
             if body not in bodies:
                 bodies[body] = orjson.loads(bytes(content))
             self.nodes[pk] = (parent, bodies[body])
+        self.depths: dict[int, int] = {}
+        self.told: set[int] = set()  # nodes that `last_messages` has given
+
+    def depth(self, node: int | None) -> int:
+        """Return how many messages a thread has."""
+        way = []
+        while node is not None and node not in self.depths:
+            way.append(node)
+            node = self.nodes[node][0]
+        depth = self.depths[node] if node is not None else 0
+        for node in reversed(way):
+            depth += 1
+            self.depths[node] = depth
+        return depth
+
+    def last_messages(self, node: int | None) -> list[Message]:
+        """Return the end of a thread: at least KEPT_MESSAGES, and as many as no thread before had."""
+        found: list[Message] = []
+        while node is not None and (len(found) < KEPT_MESSAGES or node not in self.told):
+            self.told.add(node)
+            node, message = self.nodes[node]
+            found.append(message)
+        found.reverse()
+        return found
 
     def messages(self, node: int | None, *, above: int | None) -> list[Message]:
         """Return the messages that end in a node, from the start of the thread, or after the node `above`."""
@@ -245,12 +287,13 @@ def span_document(record: SpanRecord, *, session_id: str = "") -> dict[str, Any]
             else None
         ),
         "input_messages": [message_document(one, record.span_id) for one in record.input_messages],
+        **({"input_messages_omitted": record.earlier_messages} if record.earlier_messages else {}),
         "output_messages": [message_document(one, record.span_id) for one in record.output_messages],
         "input": record.input,
         "output": record.output,
         "content_recorded": record.content_recorded,
         "available_tools": record.available_tools,
-        "attributes": rebuild_attributes(record),
+        "attributes": record.attributes if record.earlier_messages else rebuild_attributes(record),
         "rebuilt_attributes": sorted(record.moved),
         "unrecognised_attributes": record.unrecognised,
         "events": [{**event, "time_ns": ns_text(event.get("time_ns"))} for event in record.events],

@@ -19,7 +19,7 @@ from traces import store_postgres, store_sqlite, summary
 from traces.conventions.logs import apply_logs
 from traces.models import Source
 from traces.otlp import LogItem
-from traces.queries import read_records
+from traces.queries import iter_records, read_records
 from traces.signal_rows import OWN_TERMS, mark_changed
 from traces.spans import SpanRecord
 from traces.storable import MAX_INTEGER, TooDeep, clean_json, is_storable, json_bytes, short_digest
@@ -32,6 +32,7 @@ PAYLOAD_COLUMNS = ("span_id", "content", "origin_id", "tools_id", "input_node_id
 TRACE_COLUMNS = ("id", "project_id", "trace_id", "source", "received_at", *summary.COLUMNS)
 JSON_COLUMNS = ("metadata", "tags", "model_names", "session_ids")
 AMOUNTS = (*TOKENS, "cost_usd")
+REBUILD_AT_ONCE = 500  # spans with their messages, in memory
 FROM_WANTED = "FROM wanted CROSS JOIN traces_span WHERE trace_id = trace_pk AND span_id = wanted_id"
 Links = Callable[[StoredSpan], tuple[int | None, ...]]  # keys of a span's origin, tools, input node and output node
 
@@ -530,8 +531,8 @@ class Merge:
             "SELECT id, has_usage_below, counts_usage FROM traces_span WHERE trace_id = %s", [trace_pk]
         )
         trace_id = self.by_trace[trace_pk][0].trace_id
-        records = read_records([(row[0], trace_id) for row in rows])
-        facts = {pk: stored_facts(record) for pk, record in records.items()}
+        records = iter_records([(row[0], trace_id) for row in rows], at_once=REBUILD_AT_ONCE)
+        facts = {pk: stored_facts(record) for pk, record in records}
         nodes = {(trace_pk, one.rank[-1]): fresh_node(one) for one in facts.values()}
         summary.settle_usage(nodes, [], lambda places: {})
         total = summary.new_summary()

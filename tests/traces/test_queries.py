@@ -200,3 +200,31 @@ def test_a_room_above_adds_its_part(project, no_parts):
 def test_times_of_any_year_are_written(time_ns):
     text = queries.iso_time(time_ns)
     assert text is None or text.endswith("+00:00")
+
+
+def test_a_run_whose_calls_repeat_millions_of_messages_is_read_in_little_memory_and_whole(project, no_parts):
+    calls = 2_000  # the last call's input has 3,999 messages, all calls together 4 million
+    thread, spans = [], []
+    for number in range(calls):
+        thread = [*thread, {"role": "user", "content": f"ask {number}"}]
+        answer = {"role": "assistant", "content": f"answer {number}"}
+        spans.append(
+            make_span(
+                trace_id="a" * 32, span_id=f"{number:016x}", kind="llm", start_ns=number + 1, end_ns=number + 2,
+                input_messages=thread, output_messages=[answer],
+            )
+        )  # fmt: skip
+        thread = [*thread, answer]
+    for start in range(0, calls, 100):
+        ingest_spans(project, spans[start : start + 100], source="ingest")
+    trace = Trace.objects.get()
+    records = queries.span_records(trace)
+    assert sum(len(record.input_messages) for record in records) < 60 * calls
+    assert {len(record.input_messages) + record.earlier_messages for record in records} == set(range(1, 2 * calls, 2))
+    document = queries.trace_document(trace)
+    said = [message["content"] for message in document["conversation"]]
+    assert said == [text for number in range(calls) for text in (f"ask {number}", f"answer {number}")]
+    assert document["spans"][-1]["input_messages_omitted"] == 2 * calls - 1 - queries.KEPT_MESSAGES
+    alone = queries.span_record(trace, f"{calls - 1:016x}")
+    assert alone is not None
+    assert len(alone.input_messages) == 2 * calls - 1
