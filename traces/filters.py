@@ -4,12 +4,13 @@ Where a trace may have several values (models, tools, tags) the filter is an EXI
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
-from django.db.models import BigAutoField, CharField, Exists, Lookup, OuterRef, Q
+from django.db.models import BigAutoField, BooleanField, CharField, Exists, Lookup, OuterRef, Q, Subquery
 
 from accounts.models import Project
 from traces.models import Note, Trace, TraceTerm
@@ -63,6 +64,9 @@ PRESENT = {
     "workflow": ~Q(workflow_name=""),
 }
 NOTHING = Q(pk__in=[])
+FEW_TERMS = 20_000  # traces that a condition names by their keys
+# What a condition names, for as long as the parsed query lives: a request asks several times.
+few_terms: WeakKeyDictionary[Condition, dict[tuple[Any, ...], list[int] | None]] = WeakKeyDictionary()
 
 
 @CharField.register_lookup
@@ -80,6 +84,14 @@ class Glob(Lookup):
             return f"{left} GLOB %s", [*params, "*".join(escaped)]
         escaped = [part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for part in parts]
         return f"{left} LIKE %s", [*params, "%".join(escaped)]
+
+
+class Asked(Subquery):
+    """True for rows that a subquery has an answer for. Asked row by row: PostgreSQL does not make a join of it."""
+
+    template = "((%(subquery)s) IS NOT NULL)"
+    output_field = BooleanField()
+    conditional = True
 
 
 @BigAutoField.register_lookup
@@ -150,18 +162,19 @@ def condition_filter(condition: Condition, project: Project) -> Q:
             Q(agent_name="") & text_filter("agent_id", condition.values)
         )
     if key.name == "meta.":
-        return term_filter("meta." + condition.name, condition.values)
+        return term_filter(project, condition, ("meta." + condition.name,), condition.values)
     if key.name == "tag":  # as sent, or given by people
-        return term_filter("tag", condition.values) | term_filter("person_tag", condition.values)
+        return term_filter(project, condition, ("tag", "person_tag"), condition.values)
     if key.name == "note":
         said = any_of(condition.values, lambda value: Q(text__icontains=value.text.strip("*")))
         return Q(Exists(Note.objects.filter(said, trace=OuterRef("pk"))))
     if key.name in TERM_KEYS:
-        return term_filter(key.name, condition.values)
+        return term_filter(project, condition, (key.name,), condition.values)
     if key.name == "error":
-        return term_filter("error", tuple(replace(one, text=error_label(one.text)) for one in condition.values))
+        labels = tuple(replace(one, text=error_label(one.text)) for one in condition.values)
+        return term_filter(project, condition, ("error",), labels)
     if key.name == "has":
-        return any_of(condition.values, lambda value: presence_filter(value.text))
+        return any_of(condition.values, lambda value: presence_filter(project, condition, value.text))
     if key.kind == Kind.TIME:
         bound = "sort_ns__gte" if key.name == "after" else "sort_ns__lt"
         return Q(**{bound: condition.values[0].number})
@@ -188,19 +201,32 @@ def text_filter(column: str, values: tuple[Value, ...]) -> Q:
     return found
 
 
-def term_filter(key: str, values: tuple[Value, ...]) -> Q:
-    own = TraceTerm.objects.filter(text_filter("value", values), trace=OuterRef("pk"), key=key)
-    return Q(Exists(own))
+def term_filter(project: Project, condition: Condition, keys: Sequence[str], values: tuple[Value, ...] = ()) -> Q:
+    """Return the filter of a word that a trace may have several of; without values, of having any.
+
+    Few traces are named by their keys. With many, each trace of the list is asked: soon enough have it. The database would
+    choose between the two by guessing how many there are, and guesses wrong where a key has other values than most.
+    """
+    known = few_terms.setdefault(condition, {})
+    place = (project.pk, *keys)
+    wanted = text_filter("value", values) if values else Q()
+    if place not in known:
+        rows = TraceTerm.objects.filter(wanted, project=project, key__in=keys).values_list("trace_id", flat=True)
+        found = list(rows[: FEW_TERMS + 1])
+        known[place] = None if len(found) > FEW_TERMS else found
+    few = known[place]
+    if few is not None:
+        return Q(pk__among=few)
+    own = TraceTerm.objects.filter(wanted, trace=OuterRef("pk"), key__in=keys)
+    return Q(Asked(own.values("key")[:1]))
 
 
-def presence_filter(field: str) -> Q:
+def presence_filter(project: Project, condition: Condition, field: str) -> Q:
     if field in PRESENT:
         return PRESENT[field]
     if field == "note":
         return Q(Exists(Note.objects.filter(trace=OuterRef("pk"))))
-    if field == "tag":
-        return Q(Exists(TraceTerm.objects.filter(trace=OuterRef("pk"), key__in=("tag", "person_tag"))))
-    return Q(Exists(TraceTerm.objects.filter(trace=OuterRef("pk"), key=field)))
+    return term_filter(project, condition, ("tag", "person_tag") if field == "tag" else (field,))
 
 
 def number_filter(column: str, operator: str, value: Value) -> Q:

@@ -112,6 +112,7 @@ class Trace(models.Model):
             models.Index(fields=["project", "user_id", "sort_ns", "id"], name="trace_user"),
             models.Index(fields=["project", "environment", "sort_ns", "id"], name="trace_environment"),
             models.Index(fields=["project", "task", "sort_ns", "id"], name="trace_task"),
+            models.Index(fields=["project", "sort_ns", "id"], condition=Q(error_count__gt=0), name="trace_failed"),
         ]
 
     def __str__(self) -> str:

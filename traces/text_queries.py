@@ -22,12 +22,12 @@ from traces.search import Words
 from traces.text_index import Numbers, body_words, store_of, unpack, unpack_words
 from traces.words import PART, Excerpt, Need, Plan, encode, excerpt, expand, fold, parts_of, plan
 
-MANY = 20_000  # texts that are held as a list of keys; beyond it each is asked for when it is met
+MANY = 5_000  # texts that are held as a list of keys; beyond it each is asked for when it is met
 FEW = 1_500  # texts from which the way to their traces is followed
 MOST_TRACES = 20_000  # traces that are held as a list of keys
 MOST_WORDS = 1_000  # words of the index that a piece of a word stands for
 CACHED_WORDS = 64 * 1024 * 1024  # bytes of lists of words that a process keeps at hand
-LOOK_AT = (200, 600, 2_000, 5_000)  # traces looked at in one go along the list; the last goes on
+LOOK_AT = (150, 300, 600, 1_200, 2_400)  # traces looked at in one go along the list; the last goes on
 IN_TIME_S = 0.2  # for looking along the list, before a page is given with what was found
 BELOW = """
     WITH RECURSIVE below(id) AS (

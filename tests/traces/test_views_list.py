@@ -1,5 +1,6 @@
 """The page of the traces list: one markup for page and fragment, odd text, errors, what it costs."""
 
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -8,8 +9,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from tests.factories import make_project, make_trace
-from traces import search
+from tests.factories import make_project, make_span, make_trace
+from traces import search, text_index
+from traces.services import ingest_spans
 
 HTMX = {"HTTP_HX_REQUEST": "true"}
 
@@ -74,9 +76,9 @@ def test_number_of_queries_does_not_grow_with_the_list(client, project, url, cou
     client.get(url)
     with CaptureQueriesContext(connection) as queries:
         client.get(url)
-    # the range, the page, its suspicions, the figures with facets, the facets of terms
-    assert len([query for query in queries if "traces_" in query["sql"]]) == 5
-    assert len(queries) <= 7
+    # the range, the page, its suspicions, the figures with facets, the facets of terms, saved views
+    assert len([query for query in queries if "traces_" in query["sql"]]) == 6
+    assert len(queries) <= 8
 
 
 def test_facet_link_filters_and_its_chip_takes_it_back(client, project, url):
@@ -228,3 +230,27 @@ def test_completions_fragment_lists_options(client, project):
     text = text_of(client.get(reverse("traces:completions", args=[project.slug]), {"add": "agent:"}))
     assert "&lt;b&gt;" in text
     assert 'role="option"' in text
+
+
+def test_words_show_where_they_were_said(client, project, url):
+    said = [{"role": "user", "content": "Please <b>refund</b> my order, it came twice"}]
+    ingest_spans(project, [make_span(trace_id="7", kind="llm", start_ns=time.time_ns(), input_messages=said)])
+    text_index.index_pending()
+    page = client.get(url, {"q": "refund"})
+    assert "Please &lt;b&gt;<mark>refund</mark>&lt;/b&gt; my order" in page.content.decode()
+    assert "The search index is behind" not in page.content.decode()
+
+
+def test_page_of_words_says_how_far_the_index_is_behind(client, project, url):
+    ingest_spans(project, [make_span(trace_id="7", start_ns=time.time_ns(), input="refund")])
+    assert "The search index is behind by 1 trace;" in client.get(url, {"q": "refund"}).content.decode()
+    assert "The search index is behind" not in client.get(url, {"q": "status:ok"}).content.decode()
+
+
+def test_beyond_the_cap_a_filtered_list_says_that_there_are_more(client, project, url, monkeypatch):
+    monkeypatch.setattr("traces.list_queries.figures.CAP", 3)
+    for _ in range(5):
+        make_recent(project, agent_name="a")
+    page = client.get(url, {"q": "agent:a"}).content.decode()
+    assert "3+ traces" in page
+    assert "More than 3 traces match" in page

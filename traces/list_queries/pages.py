@@ -3,7 +3,7 @@
 import base64
 import binascii
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from traces.models import Trace
 from traces.people import signals_of
 from traces.search import Query
 from traces.text_queries import LOOK_AT, Clock, Lazy, look_along
+from traces.words import Excerpt
 
 Place = tuple[float | int | None, int]  # of a row in a sorted list: the value it is sorted by, and its key
 
@@ -290,10 +291,11 @@ class TraceRow:
     meter: float | None
     is_slow: bool
     signals: list[str] = field(default_factory=list)  # detectors that suspect something
+    said: Excerpt | None = None  # where the words that were looked for stand
 
 
-def list_rows(page: TracePage) -> list[TraceRow]:
-    """Make the rows of a page ready to render. The slowest tenth of a page of ten or more is marked."""
+def list_rows(page: TracePage, said: Mapping[int, Excerpt] | None = None) -> list[TraceRow]:
+    """Make the rows of a page ready to render, with what was `said` by trace. The slowest tenth of a page of ten or more is marked."""
     durations = sorted(trace.duration_ms for trace in page.rows if trace.duration_ms is not None)
     slowest = durations[-1] if durations else 0.0
     slow = quantile(durations, 0.9) if len(durations) >= 10 else None
@@ -313,6 +315,7 @@ def list_rows(page: TracePage) -> list[TraceRow]:
                 meter=None if length is None or slowest <= 0 else round(100 * length / slowest, 1),
                 is_slow=slow is not None and length is not None and length > slow,
                 signals=suspected.get(trace.pk, []),
+                said=said.get(trace.pk) if said else None,
             )
         )
     return rows

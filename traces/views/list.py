@@ -1,5 +1,6 @@
 """The traces list: one address, one view, one markup for the page and its fragments."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.access import ProjectRequest, project_page
-from traces import list_queries, search
+from traces import list_queries, search, text_queries
 from traces.search import Query, QueryError
 
 COUNT_LIMIT = 10_000
@@ -165,7 +166,7 @@ def show_list(
     only_table = request.wants_partial and request.htmx.target == "results"
     context = {
         "page": page,
-        "rows": list_queries.list_rows(page),
+        "rows": list_queries.list_rows(page, text_queries.excerpts(project, page.rows, query.said)),
         "columns": columns(address),
         "sort": address.sort,
         "order": ORDERS[address.sort],
@@ -176,8 +177,10 @@ def show_list(
         "matching": matching_query(query, chosen),
         "is_unreadable": is_unreadable,
         "list_path": address.path,
+        "looked_to": page.looked_to if address.sort.lstrip("-") == "started" else None,
+        "behind": text_queries.lag(project) if has_words(query.terms) else None,
     }
-    if not page.rows and not is_unreadable:
+    if not page.rows and not page.is_cut and not is_unreadable:
         context |= empty_context(project, query, address, chosen)
     if only_table:
         return render(request, "traces/_trace_results.html", context)
@@ -189,12 +192,20 @@ def show_list(
         "summary": summary,
         "figures": summary.figures if summary else None,
         "facets": facet_links(summary.facets, address) if summary else [],
-        "cap": list_queries.CAP,
+        "cap": list_queries.TEXT_CAP if summary and summary.is_text else list_queries.CAP,
         "state_url": address.url(q=""),
         "all_time_url": address.url(range="all"),
     }
     template = "traces/_trace_browser.html" if request.wants_partial else "traces/trace_list.html"
     return render(request, template, context)
+
+
+def has_words(terms: Iterable[search.Term]) -> bool:
+    """Say whether a query looks for words anywhere in it."""
+    return any(
+        isinstance(term, search.Words) or (isinstance(term, search.Group) and any(map(has_words, term.choices)))
+        for term in terms
+    )
 
 
 def bar_context(
