@@ -85,6 +85,9 @@ def share(value: float | None) -> str:
     return NONE if value is None else f"{value * 100:.0f}%"
 
 
+MARKED_TRIALS = 20  # more trials are a line without marks, which would hide each other
+
+
 def base_layout(**extra: Any) -> dict[str, Any]:
     """Return the layout that every plot shares: no title, no background, small margins, ours for fonts and lines."""
     return {
@@ -145,8 +148,8 @@ def distribution_chart(series: Sequence[Series], *, grader: str, scale: tuple[fl
         barmode="stack",
         bargap=0.36,
         height=max(150, 64 + 50 * len(letters)),
-        margin={"l": 28, "r": 12, "t": 4, "b": 28},
-        xaxis=axis(range=[0, 1], tickformat=".0%", dtick=0.25, showgrid=False),
+        margin={"l": 28, "r": 20, "t": 4, "b": 28},
+        xaxis=axis(range=[0, 1.0001], tickformat=".0%", dtick=0.25, showgrid=False),
         yaxis=axis(autorange="reversed", showgrid=False, tickfont={"size": 13, "color": token("ink")}),
     )
     counts = {len(one.scores) for one in scored}
@@ -166,7 +169,9 @@ def distribution_chart(series: Sequence[Series], *, grader: str, scale: tuple[fl
     )
 
 
-def against_chart(series: Sequence[Series], *, grader: str, axis_name: str) -> Chart | None:
+def against_chart(
+    series: Sequence[Series], *, grader: str, axis_name: str, scale: tuple[float, float] | None = None
+) -> Chart | None:
     """Draw mean score with its interval against cost or latency per sample. `axis_name` is cost or latency. None without points."""
     is_cost = axis_name == "cost"
     points = [(one, one.cost_usd if is_cost else one.latency_ms) for one in series if one.mean is not None]
@@ -205,6 +210,7 @@ def against_chart(series: Sequence[Series], *, grader: str, axis_name: str) -> C
                 f"{money(at) if is_cost else number(at / 1000) + ' s'}<extra></extra>",
             }
         )
+    known_means = [one.mean or 0.0 for one, _ in known]
     spread = [at if is_cost else at / 1000 for _, at in known]
     widest = max(spread) or (0.001 if is_cost else 1.0)
     layout = base_layout(
@@ -216,7 +222,7 @@ def against_chart(series: Sequence[Series], *, grader: str, axis_name: str) -> C
             range=[-widest * 0.06, widest * 1.12],
             nticks=6,
         ),
-        yaxis=axis(title={"text": html.escape(grader[:40])}, nticks=6),
+        yaxis=axis(title={"text": html.escape(grader[:40])}, nticks=6, **value_range(known_means, scale)),
         margin={"l": 52, "r": 20, "t": 8, "b": 42},
     )
     told = [
@@ -243,6 +249,14 @@ def against_chart(series: Sequence[Series], *, grader: str, axis_name: str) -> C
     )
 
 
+def value_range(means: Sequence[float], scale: tuple[float, float] | None) -> dict[str, Any]:
+    """Return the range of an axis of scores: the scale, with a little room, where all points are the same; else what fits them."""
+    if scale is None or scale[1] <= scale[0] or max(means) - min(means) > 1e-9:
+        return {}
+    room = (scale[1] - scale[0]) * 0.06
+    return {"range": [scale[0] - room, scale[1] + room]}
+
+
 def reliability_chart(series: Sequence[Series], *, grader: str) -> Chart | None:
     """Draw pass^k, the chance that k trials in a row all pass, for k from 1. None with fewer than two trials."""
     drawn = [one for one in series if len(one.pass_hat_k) > 1 and any(value is not None for value in one.pass_hat_k)]
@@ -252,7 +266,7 @@ def reliability_chart(series: Sequence[Series], *, grader: str) -> Chart | None:
     data = [
         {
             "type": "scatter",
-            "mode": "lines+markers",
+            "mode": "lines+markers" if trials <= MARKED_TRIALS else "lines",
             "name": one.letter,
             "x": list(range(1, len(one.pass_hat_k) + 1)),
             "y": list(one.pass_hat_k),

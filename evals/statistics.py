@@ -13,6 +13,7 @@ from statistics import fmean
 LEVEL = 0.95
 RESAMPLES = 10_000
 EXACT_SIGNS_UP_TO = 14  # items: 2**14 sign patterns are all tried, beyond it RESAMPLES random ones
+FEW_VALUES = 4  # items for each distinct difference: from then on draws are counted, not made one by one
 BOOTSTRAP_UP_TO = 2_000  # items: beyond it the t interval is as good and costs nothing
 Z_TWO_SIDED = 1.959964  # of 95%
 Z_POWER = 0.841621  # of 80%
@@ -208,15 +209,23 @@ def bootstrap_interval(differences: Sequence[float]) -> tuple[float, float]:
         return centre - half, centre + half
     import numpy as np
 
-    source = np.asarray(differences)
     random = np.random.default_rng(20240601)
-    per_chunk = max(1, 2_000_000 // count)
-    means = np.concatenate(
-        [
-            source[random.integers(0, count, (min(per_chunk, RESAMPLES - done), count))].mean(axis=1)
-            for done in range(0, RESAMPLES, per_chunk)
-        ]
-    )
+    values, times = np.unique(np.asarray(differences), return_counts=True)
+    if (
+        len(values) * FEW_VALUES <= count
+    ):  # how often each value is drawn is all that matters: the same, in a tenth of the time
+        means = random.multinomial(count, times / count, RESAMPLES) @ values / count
+    else:
+        source = np.asarray(differences)
+        per_chunk = max(1, 2_000_000 // count)
+        means = np.concatenate(
+            [
+                source[random.integers(0, count, (min(per_chunk, RESAMPLES - done), count), dtype=np.int32)].mean(
+                    axis=1
+                )
+                for done in range(0, RESAMPLES, per_chunk)
+            ]
+        )
     low, high = np.quantile(means, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     return float(low), float(high)
 
@@ -234,10 +243,15 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float((np.abs((1 - 2 * bits) @ source) >= observed).mean())
     random = np.random.default_rng(20240602)
+    sizes, times = np.unique(np.abs(source), return_counts=True)
+    if len(sizes) * FEW_VALUES <= count:
+        sums = (2 * random.binomial(times, 0.5, (RESAMPLES, len(sizes))) - times) @ sizes
+        return (int((np.abs(sums) >= observed).sum()) + 1) / (RESAMPLES + 1)
     per_chunk = max(1, 2_000_000 // count)
     extreme = 0
     for done in range(0, RESAMPLES, per_chunk):
-        signs = random.integers(0, 2, (min(per_chunk, RESAMPLES - done), count)) * 2 - 1
+        shape = (min(per_chunk, RESAMPLES - done), count)
+        signs = random.integers(0, 2, shape, dtype=np.int8).astype(np.float64) * 2 - 1
         extreme += int((np.abs(signs @ source) >= observed).sum())
     return (extreme + 1) / (RESAMPLES + 1)
 

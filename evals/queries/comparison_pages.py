@@ -33,6 +33,7 @@ from evals.queries.report import (
     comparison_report,
     letter_of,
 )
+from evals.verdict import figure
 from evals.word_diff import WordDiff, word_diff
 from providers.registry import is_scripted, shown_model
 from traces.models import Kind, Span
@@ -232,10 +233,10 @@ class Card:
 
 
 def cards(report: ComparisonReport, grader: GraderHead) -> list[Card]:
-    """Return four facts of the best pair, or of the only candidate."""
-    if not report.candidates:
-        return []
+    """Return four facts of the best pair, or of the only candidate; none where the pair has nothing in common."""
     pair = best_pair(report, grader)
+    if not report.candidates or (pair is not None and pair.difference.value is None):
+        return []
     a = report.candidates[0]
     b = report.by_letter[pair.b] if pair else a
     ours, theirs = b.figures(grader.pk), a.figures(grader.pk)
@@ -288,7 +289,7 @@ def two(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    return NONE if value is None else f"{value:+.2f}".replace("-", MINUS)
+    return NONE if value is None else figure(value)
 
 
 def share(value: float | None) -> str:
@@ -296,6 +297,8 @@ def share(value: float | None) -> str:
 
 
 def money(value: float | None) -> str:
+    if value is not None and 0 < value < 0.00005:
+        return "<$0.0001"
     return NONE if value is None else f"${value:.4f}"
 
 
@@ -332,7 +335,7 @@ def time_card(before: CandidateFigures, after: CandidateFigures) -> Card:
 
 
 def seconds(ms: float | None) -> str:
-    return NONE if ms is None else f"{ms / 1000:.2f} s"
+    return NONE if ms is None else "0 ms" if ms == 0 else f"{ms / 1000:.2f} s"
 
 
 def cost_words(before: float | None, after: float | None) -> str:
@@ -386,8 +389,8 @@ def charts(report: ComparisonReport, grader: GraderHead) -> list[Chart]:
         )
     drawn = [
         distribution_chart(series, grader=grader.name, scale=grader.scale),
-        against_chart(series, grader=grader.name, axis_name="cost"),
-        against_chart(series, grader=grader.name, axis_name="latency"),
+        against_chart(series, grader=grader.name, axis_name="cost", scale=grader.scale),
+        against_chart(series, grader=grader.name, axis_name="latency", scale=grader.scale),
         reliability_chart(series, grader=grader.name),
     ]
     return [chart for chart in drawn if chart is not None]

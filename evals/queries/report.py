@@ -483,6 +483,12 @@ def headline(
         return Verdict("There is nothing to compare.")
     if is_final and trouble is not None and not any(one.figures(primary.pk).n for one in candidates):
         return nothing_scored(primary, trouble)
+    if (
+        is_final
+        and not any(one.figures(primary.pk).n for one in candidates)
+        and any(one.samples.cancelled for one in candidates)
+    ):
+        return Verdict(f"It was stopped before anything was scored on {primary.name}.")
     if len(candidates) == 1:
         return single_verdict(candidates[0], primary, is_final)
     floor = {candidate.letter for candidate in candidates if candidate.kind == CandidateKind.NOTHING}
@@ -550,6 +556,10 @@ def warnings_of(
                 found.append(
                     f"{candidate.letter}: {entry.grader.name} failed on {entry.failed} sample{'s' if many else ''}; "
                     f"{'they are' if many else 'it is'} in no average."
+                )
+            if entry.skipped and not entry.n:
+                found.append(
+                    f"{candidate.letter}: {entry.grader.name} skipped every sample, {entry.skipped} in all; its drawer says why."
                 )
             if entry.n and entry.skipped > entry.n:
                 found.append(

@@ -101,6 +101,7 @@ def page_context(request: ProjectRequest, found: Comparison, report: ComparisonR
         "trouble": report.trouble,
         "spent": spent_words(report),
         "facts": progress_facts(report),
+        "reasons": run_reasons(report),
         "poll_s": 2 if report.progress.counts.total <= 2_000 else 5 if report.progress.counts.total <= 20_000 else 15,
         "bucket_kept": kept(request, ("grader", "show", "sort", "pair")),
         "filters": filter_links(matrix),
@@ -170,6 +171,16 @@ def progress_facts(report: ComparisonReport) -> list[str]:
     ceiling = report.progress.ceiling_usd
     limit = "" if ceiling is None else f"stops at ${ceiling:,.2f}" if ceiling >= 0.01 else f"stops at ${ceiling:.4f}"
     return [fact for fact in (left_words(report.progress.seconds_left), spent_words(report), limit) if fact]
+
+
+def run_reasons(report: ComparisonReport) -> list[tuple[str, str]]:
+    """Return why runs stand still, each reason once with the letters of its candidates; that of the whole comparison stands apart."""
+    found: dict[str, list[str]] = {}
+    for candidate in report.candidates:
+        reason = candidate.run.status_reason
+        if reason and reason != report.progress.stop_reason:
+            found.setdefault(reason, []).append(candidate.letter)
+    return [(", ".join(letters), reason) for reason, letters in found.items()]
 
 
 def spent_words(report: ComparisonReport) -> str:

@@ -4,7 +4,9 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Membership, Role, User
@@ -498,3 +500,34 @@ def test_a_call_cut_off_that_nothing_prices_is_among_those_without_a_price(proje
     make_call(comparison, state="unknown")
     spent = spending(comparison.pk)
     assert (spent.unsure_usd, spent.unsure_calls, spent.unpriced_calls) == (0.0, 1, 1)
+
+
+# Queries
+
+
+@pytest.mark.parametrize("query", ["", "?show=failures", "?sort=position"])
+def test_the_page_takes_the_same_queries_however_many_samples(client, project, query):
+    def queries_of(items):
+        comparison = make_scored(project, [[1.0, 0.0] * items, [0.0, 1.0] * items])
+        page(client, comparison, query)  # whatever is read once
+        with CaptureQueriesContext(connection) as seen:
+            assert page(client, comparison, query).status_code == 200
+        return len(seen)
+
+    few = queries_of(2)
+    assert few <= 30
+    assert queries_of(40) == few
+
+
+def test_the_drawer_takes_the_same_queries_however_many_samples(client, project):
+    def queries_of(items):
+        comparison = make_scored(project, [[1.0, 0.0] * items, [0.0, 1.0] * items])
+        item = Sample.objects.filter(run__comparison=comparison).first().item_id
+        fragment(client, comparison, "drawer", f"?sample={item}")
+        with CaptureQueriesContext(connection) as seen:
+            assert fragment(client, comparison, "drawer", f"?sample={item}").status_code == 200
+        return len(seen)
+
+    few = queries_of(2)
+    assert few <= 30
+    assert queries_of(40) == few

@@ -168,6 +168,19 @@ def test_bootstrap_interval_of_many_items_is_close_to_the_normal_one_and_repeata
     assert one.high == pytest.approx(one.value + half, abs=0.01)
 
 
+def test_differences_of_few_values_have_the_interval_and_the_p_of_theory():
+    worse, better, equal = 30, 50, 20
+    b = {str(n): [value] for n, value in enumerate([-1.0] * worse + [1.0] * better + [0.0] * equal)}
+    found = paired_difference({item: [0.0] for item in b}, b)
+    half = 1.96 * found.spread / 10
+    assert (found.low, found.high) == (pytest.approx(0.2 - half, abs=0.02), pytest.approx(0.2 + half, abs=0.02))
+    count = worse + better
+    exact = 2 * sum(math.comb(count, k) for k in range(better, count + 1)) / 2**count
+    assert found.p_value == pytest.approx(exact, abs=0.006)  # 10,000 draws
+    backwards = {item: b[item] for item in reversed(list(b))}
+    assert paired_difference({item: [0.0] for item in backwards}, backwards) == found
+
+
 def test_holm_steps_down_keeps_order_and_leaves_none_alone():
     assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
     assert holm([0.6, 0.9]) == [1.0, 1.0]
