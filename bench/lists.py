@@ -1,4 +1,4 @@
-# ruff: noqa: E402, E501, S608
+# ruff: noqa: E402, E501
 """How fast the traces list is: every sort, facet and filter, deep pages, and text search, with many traces.
 
     uv run python bench/lists.py load --traces 100000          # into the database of the environment, which must be empty

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 from django.db.models import BigAutoField, BooleanField, CharField, Exists, Lookup, OuterRef, Q, Subquery
+from django.db.models import Value as Literal
 
 from accounts.models import Project
 from traces.models import Note, Trace, TraceTerm
@@ -87,9 +88,9 @@ class Glob(Lookup):
 
 
 class Asked(Subquery):
-    """True for rows that a subquery has an answer for. Asked row by row: PostgreSQL does not make a join of it."""
+    """True for rows for which a subquery says TRUE. Asked row by row: PostgreSQL makes no join of it, and expects half of the rows."""
 
-    template = "((%(subquery)s) IS NOT NULL)"
+    template = "((%(subquery)s) IS TRUE)"
     output_field = BooleanField()
     conditional = True
 
@@ -172,7 +173,7 @@ def condition_filter(condition: Condition, project: Project) -> Q:
         return term_filter(project, condition, (key.name,), condition.values)
     if key.name == "error":
         labels = tuple(replace(one, text=error_label(one.text)) for one in condition.values)
-        return term_filter(project, condition, ("error",), labels)
+        return Q(error_count__gt=0) & term_filter(project, condition, ("error",), labels)
     if key.name == "has":
         return any_of(condition.values, lambda value: presence_filter(project, condition, value.text))
     if key.kind == Kind.TIME:
@@ -218,7 +219,7 @@ def term_filter(project: Project, condition: Condition, keys: Sequence[str], val
     if few is not None:
         return Q(pk__among=few)
     own = TraceTerm.objects.filter(wanted, trace=OuterRef("pk"), key__in=keys)
-    return Q(Asked(own.values("key")[:1]))
+    return Q(Asked(own.annotate(is_there=Literal(True)).values("is_there")[:1]))
 
 
 def presence_filter(project: Project, condition: Condition, field: str) -> Q:

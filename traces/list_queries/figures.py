@@ -230,8 +230,9 @@ def facet_counts(project: Project, query: Query, key: str, *, since_ns: int | No
     if key in TERM_FACETS:
         is_partial = matching.values_list("pk")[CAP : CAP + 1].exists()
         return term_counts(matching, [key], is_partial=is_partial)[key], is_partial or found.is_cut
-    rows = list(matching.values_list(*COLUMNS)[: CAP + 1])
-    return column_counts(rows[:CAP], key), len(rows) > CAP or found.is_cut
+    columns = ("agent_name", "agent_id") if key == "agent" else (TEXT_COLUMNS[key],)
+    rows = list(matching.values_list(*columns)[: CAP + 1])
+    return Counter(next(filter(None, row), "") for row in rows[:CAP]), len(rows) > CAP or found.is_cut
 
 
 def read_facet(query: Query, key: str, label: str, counts: Counter[str], *, shown: int, is_partial: bool) -> Facet:
