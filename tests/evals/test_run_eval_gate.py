@@ -6,9 +6,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from evals import services
-from evals.models import DatasetRevision, EvalGrader, Run
+from evals.models import DatasetRevision, EvalGrader, Item, Run
 from evals.services import CandidateSpec, GraderSpec, imported_grader
-from providers.models import Provider
+from providers.models import Call, Provider
 from tests.evals.engine import CONTAINS, make_comparison, rubric_spec
 from tests.factories import make_project
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 FLOORS = [(), ("--min-pass-rate", "0"), ("--min-pass-rate", "90%")]
 BROKEN = GraderSpec("Broken", "python", {"source": "def grade(sample, item):\n    return 1 / 0\n"})
 NEEDS_MORE = GraderSpec(
-    "Needs a field", "string_check", {"input": "{{ item.missing }}", "reference": "x", "operation": "eq"}
+    "Needs a field", "string_check", {"input": "{{ sample.missing }}", "reference": "x", "operation": "eq"}
 )
 
 
@@ -61,6 +61,18 @@ def test_where_no_grader_has_a_word_it_cannot_tell(office, gate, graders, told, 
 
     assert code == 2
     assert told in printed
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_where_no_item_has_a_graders_variable_any_more_it_is_refused_before_anything_is_asked(office, gate, floor):
+    make_comparison(project=office, items=2)
+    Item.objects.update(content={"input": "say 1"})
+
+    code, printed = gate(*floor)
+
+    assert code == 2
+    assert "No item has item.reference" in printed
+    assert not Call.objects.exists()
 
 
 @pytest.mark.parametrize("floor", FLOORS)
