@@ -138,8 +138,13 @@ def internal_token(project: Project) -> str:
     return INTERNAL_PREFIX + signing.dumps({"project": project.pk}, salt=INTERNAL_SALT)
 
 
+KEY_HEADERS = ("x-api-key", "api-key", "wandb-api-key")
+
+
 def sent_key(request: HttpRequest) -> str:
-    """Return the key that a request carries as Bearer, as Basic password, or in x-api-key; empty where it has none."""
+    """Return the key that a request carries: as Bearer, as Basic password, in Authorization alone (Logfire), or in a header
+    of its own, as other products' SDKs send theirs; empty where it has none.
+    """
     kind, _, value = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return value.strip()
@@ -149,7 +154,9 @@ def sent_key(request: HttpRequest) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return value
         return password or user
-    return request.headers.get("x-api-key", "").strip()
+    if kind and not value:
+        return kind
+    return next((found for name in KEY_HEADERS if (found := request.headers.get(name, "").strip())), "")
 
 
 def authenticate(request: HttpRequest, scope: Scope) -> Caller:

@@ -192,10 +192,13 @@ def test_body_over_the_limit_is_refused_on_the_wire_and_while_unpacking(client, 
     [
         lambda key: {"Authorization": f"Bearer {key}"},
         lambda key: {"Authorization": "Basic " + base64.b64encode(f"public:{key}".encode()).decode()},
+        lambda key: {"Authorization": key},
         lambda key: {"x_api_key": key},
+        lambda key: {"api_key": key},
+        lambda key: {"wandb_api_key": key},
     ],
 )
-def test_key_is_taken_as_bearer_basic_and_x_api_key(client, login_on, header):
+def test_key_is_taken_in_every_way_that_sdks_send_one(client, login_on, header):
     project = make_project()
     answer = post(client, request_message().SerializeToString(), **header(make_key(project)))
     assert answer.status_code == 200
