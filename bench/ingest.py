@@ -374,7 +374,8 @@ def main() -> None:
         url = args.url or f"http://127.0.0.1:{args.port}"
         try:
             before = count_spans(data_dir)
-            done, reads = threading.Event(), []
+            done = threading.Event()
+            reads: list[float] = []
             reader = threading.Thread(target=read_list, args=(url, args.read_every, done, reads))
             if args.read_every:
                 reader.start()

@@ -97,9 +97,11 @@ else:
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 30,
-                # FULL: a commit is on disk before it is answered. The page cache is 64 MiB a connection.
+                # auto_vacuum: a new file can give room back without being written anew. FULL: a commit is on disk before it is
+                # answered. The page cache is 64 MiB a connection.
                 "init_command": (
-                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;"
+                    "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                    "PRAGMA cache_size=-65536;"
                     "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456; PRAGMA journal_size_limit=67108864;"
                 ),
             },

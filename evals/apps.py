@@ -5,8 +5,11 @@ class EvalsConfig(AppConfig):
     name = "evals"
 
     def ready(self) -> None:
-        """Put the scores into every trace's document: the traces room below knows nothing of them."""
+        """Tell the traces room below of the scores in a trace's document, and of what hangs on a trace that is deleted."""
         from evals.queries.scores import trace_score_documents
+        from evals.services.dependents import DEPENDENTS
+        from traces.deletion import register_dependents
         from traces.queries import register_document_part
 
         register_document_part("scores", trace_score_documents)
+        register_dependents("evals", DEPENDENTS)

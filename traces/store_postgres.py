@@ -22,8 +22,17 @@ def in_turn() -> AbstractContextManager[None]:
     return nullcontext()
 
 
+SWEEP_CLASS = JOIN_CLASS | 2
+
+
+def lock_sweep(project_id: int) -> None:
+    """Keep out all who write spans of a project, until the end of the transaction: they may point at what a sweep takes away."""
+    read("SELECT pg_advisory_xact_lock(%s, %s)", [SWEEP_CLASS, project_id % 2**31])
+
+
 def lock_joins(project_id: int, trace_ids: Iterable[str], *, alone: bool) -> None:
-    """Keep log records and spans of the same traces from passing each other unseen, until the end of the transaction."""
+    """Keep log records and spans of the same traces from passing each other unseen, and sweeps out, until the transaction ends."""
+    read("SELECT pg_advisory_xact_lock_shared(%s, %s)", [SWEEP_CLASS, project_id % 2**31])
     keys = sorted({(project_id * JOIN_LOCKS + zlib.crc32(one.encode()) % JOIN_LOCKS) % 2**31 for one in trace_ids})
     name = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
     read(f"SELECT {name}(%s, key) FROM unnest(%s::int[]) AS key", [JOIN_CLASS, keys])  # noqa: S608

@@ -43,6 +43,10 @@ def in_turn() -> Iterator[None]:
         yield
 
 
+def lock_sweep(project_id: int) -> None:
+    """Nothing to do: there is one writer."""
+
+
 def lock_joins(project_id: int, trace_ids: Iterable[str], *, alone: bool) -> None:
     """Nothing to do: there is one writer."""
 

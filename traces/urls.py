@@ -3,7 +3,7 @@
 from django.urls import path, re_path, register_converter
 
 from traces import api
-from traces.views import compare, people, rollups, send, story
+from traces.views import compare, delete, people, rollups, send, story
 from traces.views import list as list_views
 from traces.views import trace as trace_views
 
@@ -46,8 +46,10 @@ urlpatterns = [
     path("p/<slug:project_slug>/views/<int:pk>/delete", people.delete_view, name="delete_view"),
     # Pages: one trace. Ids are any text, so the longer addresses come first.
     path("p/<slug:project_slug>/traces/<text:trace_id>/story", story.trace_story, name="trace_story"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/delete", delete.delete_trace, name="delete_trace"),
+    path("p/<slug:project_slug>/sessions/<text:session_id>/delete", delete.delete_session, name="delete_session"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/notes", people.add_note, name="add_note"),
-    path("p/<slug:project_slug>/traces/<text:trace_id>/notes/<int:pk>/delete", people.delete_note, name="delete_note"),
+    path("p/<slug:project_slug>/traces/<text:trace_id>/notes/<int:pk>/remove", people.delete_note, name="delete_note"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/tags", people.change_tags, name="change_tags"),
     path("p/<slug:project_slug>/sessions/<text:session_id>", trace_views.session, name="session"),
     path("p/<slug:project_slug>/traces/<text:trace_id>/spans.json", trace_views.span_rows, name="span_rows"),

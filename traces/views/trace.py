@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from accounts.access import ProjectRequest, project_page
+from accounts.models import Role
 from traces import list_queries, page_queries, queries, search
 from traces.conversation import conversation
 from traces.kinds import KINDS, KindLook, kind_look
@@ -415,6 +416,7 @@ def session(request: ProjectRequest, session_id: str) -> HttpResponseBase:
         "later_runs_url": f"?from_run={start + len(shown) + 1}" if is_cut else "",
         "earlier_runs_url": f"?from_run={max(1, start - page_queries.MAX_SESSION + 2)}" if start else "",
         "list_url": list_url(request, "session", session_id),
+        "may_delete": request.role.allows(Role.ENGINEER),
     }
     return render(request, "traces/session.html", context)
 
@@ -453,6 +455,7 @@ def head_context(request: ProjectRequest, found: Trace, view: str) -> dict[str, 
         "session_list_url": list_url(request, "session", found.session_id) if found.session_id else "",
         "session_url": reverse("traces:session", args=[slug, found.session_id]) if found.session_id else "",
         "scores_url": scores_url(request, found),
+        "may_delete": request.role.allows(Role.ENGINEER),
     }
 
 

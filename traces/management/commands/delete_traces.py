@@ -50,6 +50,8 @@ class Command(BaseCommand):
             count, spans = deletion.delete_traces(
                 traces, what=f"older than {found[0]}", report=self.show if self.stderr.isatty() else None
             )
+            for pk in Project.objects.values_list("pk", flat=True) if project is None else [project.pk]:
+                deletion.sweep_orphans(pk)
             self.stdout.write(f"Deleted {count:,} traces with {spans:,} spans.")
         if loss.traces or options["vacuum"]:
             back = sum(deletion.give_back(whole=options["vacuum"]))

@@ -1,0 +1,50 @@
+"""Deleting a trace or a session: a page that says what would go, and the button that does it."""
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from accounts.access import ProjectRequest, current_user, project_page
+from accounts.models import Role
+from traces import deletion
+from traces.models import Trace
+from traces.views.trace import get_trace
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_page(Role.ENGINEER)
+def delete_trace(request: ProjectRequest, trace_id: str) -> HttpResponse:
+    """Say what would go with a trace; POST deletes it."""
+    found = get_trace(request, trace_id)
+    back = reverse("traces:trace", args=[request.project.slug, found.trace_id])
+    return answer(request, Trace.objects.filter(pk=found.pk), what=f"trace {found.trace_id}", back=back)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_page(Role.ENGINEER)
+def delete_session(request: ProjectRequest, session_id: str) -> HttpResponse:
+    """Say what would go with a session's traces; POST deletes them."""
+    traces = Trace.objects.filter(project=request.project, session_id=session_id)
+    if "\0" in session_id or not traces.exists():
+        raise Http404
+    back = reverse("traces:session", args=[request.project.slug, session_id])
+    return answer(request, traces, what=f"session {session_id}", back=back)
+
+
+def answer(request: ProjectRequest, traces: QuerySet[Trace], *, what: str, back: str) -> HttpResponse:
+    """Show what a deletion would take away, or do it."""
+    if request.method == "POST":
+        count, spans = deletion.delete_traces(traces, what=what, user=current_user(request))
+        messages.success(
+            request, f"Deleted {count:,} trace{'s' * (count != 1)} with {spans:,} span{'s' * (spans != 1)}."
+        )
+        return redirect("traces:trace_list", request.project.slug)
+    loss = deletion.name_loss(traces)
+    lines = [
+        ("trace", loss.traces, "deleted"),
+        ("span", loss.spans, "deleted, with its messages where no other span has them"),
+    ]
+    return render(request, "pages/delete.html", {"what": what, "lines": [*lines, *loss.lines], "back": back})
