@@ -3,7 +3,7 @@
 from django.urls import include, path
 
 from evals import api
-from evals.views import comparisons, datasets, launch, overview, trace_scores
+from evals.views import comparisons, datasets, launch, overview, trace_exports, trace_scores
 
 app_name = "evals"
 urlpatterns = [
@@ -16,6 +16,7 @@ urlpatterns = [
     # Fragments on pages of the traces room, which owns every address below /traces
     path("p/<slug:project_slug>/scores", trace_scores.trace_list_scores, name="trace_list_scores"),
     path("p/<slug:project_slug>/scores/<text:trace_id>", trace_scores.trace_score_fragment, name="trace_scores"),
+    path("p/<slug:project_slug>/export-traces", trace_exports.export_traces, name="export_traces"),
     # Overview
     path("p/<slug:project_slug>", overview.overview, name="project"),
     path("p/<slug:project_slug>/overview", overview.overview, name="overview"),

@@ -158,6 +158,8 @@ def describe(act: Act, record: SpanRecord) -> None:
     if record.status == "error":
         act.is_error, act.error = True, record.error_message or record.status_message or record.error_type
     tool = record.tool or {}
+    if tool.get("arguments") is None and not act.arguments:
+        act.arguments = None  # not recorded, which is not the same as none given
     if tool.get("result") is not None:
         act.result, act.has_result = tool["result"], True
 

@@ -6,7 +6,13 @@ class TracesConfig(AppConfig):
     name = "traces"
 
     def ready(self) -> None:
-        """Have the search index made with the tables."""
+        """Have the search index made with the tables; put signals and what people say into every trace's document."""
+        from traces import people, signal_rows
+        from traces.queries import register_document_part
         from traces.text_schema import prepare
 
         post_migrate.connect(prepare, sender=self)
+        register_document_part("signals", signal_rows.signal_documents)
+        register_document_part("signals_blind", signal_rows.blind_document)
+        register_document_part("notes", people.note_documents)
+        register_document_part("person_tags", people.tag_documents)

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
+from django.urls import reverse
 
 from accounts.models import Project, User
 from accounts.services import write_audit
@@ -140,3 +142,39 @@ def save_view(
             return found
     except IntegrityError:
         raise PeopleError(f"A view {name!r} was made at the same moment; try again.") from None
+
+
+def view_url(project: Project, view: SavedView) -> str:
+    """Return the address of a view: the list's own words, which it reads as if they had been typed."""
+    given = {"q": view.query, "range": view.time_range, "sort": view.sort, "view": str(view.pk)}
+    query = [(name, value) for name, value in given.items() if value] + [("column", name) for name in view.columns]
+    return f"{reverse('traces:trace_list', args=[project.slug])}?{urlencode(query)}"
+
+
+# The read API ----------------------------------------------------------------------------------------------------
+
+
+def note_documents(trace: Trace) -> list[dict[str, Any]]:
+    """Return the notes of a trace as the read API gives them."""
+    return [
+        {
+            "span_id": note.span_id or None,
+            "text": note.text,
+            "author": note.author.username if note.author else None,
+            "created_at": note.created_at.isoformat(),
+        }
+        for note in Note.objects.filter(trace=trace).select_related("author").order_by("pk")
+    ]
+
+
+def tag_documents(trace: Trace) -> list[dict[str, Any]]:
+    """Return the tags that people gave a trace as the read API gives them."""
+    return [
+        {
+            "span_id": one.span_id or None,
+            "tag": one.tag,
+            "author": one.author.username if one.author else None,
+            "created_at": one.created_at.isoformat(),
+        }
+        for one in PersonTag.objects.filter(trace=trace).select_related("author").order_by("tag", "pk")
+    ]

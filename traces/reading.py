@@ -180,7 +180,7 @@ def document_tree(document: dict[str, Any]) -> Tree:
                 int(span["end_ns"]) if span["end_ns"] is not None else None,
                 span["position"],
                 span["status"],
-                span["status_message"] or "",
+                (span["error"] or {}).get("message") or "",
                 model=span["model"] or "",
                 tool_name=(span["tool"] or {}).get("name") or "",
                 input_tokens=usage.get("input_tokens"),

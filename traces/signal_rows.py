@@ -18,7 +18,7 @@ from traces import store_postgres, store_sqlite
 from traces.acts import Run, read_run
 from traces.models import ReadingSettings, Signal, SignalCheck, Trace, TraceTerm
 from traces.queries import span_records
-from traces.signals import MAX_REASON, VERSION, Limits, Suspicion, blind_spots, find_signals
+from traces.signals import DETECTORS, MAX_REASON, VERSION, Limits, Suspicion, blind_spots, find_signals
 from traces.signals.budget import FIGURES
 from traces.signals.unfinished import QUIET_S
 from traces.storable import clean_text
@@ -63,7 +63,6 @@ def mark_changed(project_pk: int, trace_pks: Sequence[int]) -> None:
 def check_due(*, for_s: float = 4.0, now: Any = None) -> int:
     """Look at the traces whose time has come, for at most some seconds. Returns how many. Safe at any time, in any number."""
     until = time.monotonic() + for_s
-    mark_outdated()
     count = 0
     while time.monotonic() < until:
         due = list(
@@ -80,10 +79,10 @@ def check_due(*, for_s: float = 4.0, now: Any = None) -> int:
     return count
 
 
-def mark_outdated() -> None:
-    """Make traces pending that older detectors looked at, some at a time."""
+def mark_outdated() -> int:
+    """Make traces pending that older detectors looked at, some at a time. Returns how many. Reads all rows: not to be asked often."""
     old = SignalCheck.objects.filter(is_pending=False).exclude(version=VERSION).order_by("pk").values("pk")[:1000]
-    SignalCheck.objects.filter(pk__in=list(old.values_list("pk", flat=True))).update(
+    return SignalCheck.objects.filter(pk__in=list(old.values_list("pk", flat=True))).update(
         is_pending=True, due_at=timezone.now()
     )
 
@@ -185,3 +184,24 @@ def set_terms(trace: Trace, key: str, values: Iterable[str]) -> None:
 def pending_count(*, limit: int = 10_000) -> int:
     """Count the traces that wait for a look, up to a limit."""
     return SignalCheck.objects.filter(is_pending=True).order_by().values("pk")[:limit].count()
+
+
+def signal_documents(trace: Trace) -> list[dict[str, Any]]:
+    """Return the suspicions of a trace as the read API gives them."""
+    return [
+        {
+            "detector": one.detector,
+            "label": DETECTORS[one.detector].label if one.detector in DETECTORS else one.detector,
+            "span_id": one.span_id,
+            "other_span_ids": one.other_span_ids,
+            "reason": one.reason,
+            "version": one.version,
+        }
+        for one in Signal.objects.filter(trace=trace).order_by("pk")
+    ]
+
+
+def blind_document(trace: Trace) -> dict[str, str] | None:
+    """Return which detectors a trace cannot feed, and why; None where nobody has looked yet."""
+    check = SignalCheck.objects.filter(pk=trace.pk, version__gt=0).first()
+    return check.blind if check is not None else None

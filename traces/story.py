@@ -133,6 +133,7 @@ def tell_acts(run: Run, wording: Mapping[str, str], customer: str) -> list[Sente
     start = min((record.start_ns for record in run.records if record.start_ns is not None), default=None)
     found: list[Sentence] = []
     has_asked = False
+    names = {act.agent_name for act in run.acts if act.role == "assistant" and act.agent_name and not act.is_sub_agent}
     acts, place = run.acts, 0
     while place < len(acts):
         act = acts[place]
@@ -142,11 +143,14 @@ def tell_acts(run: Run, wording: Mapping[str, str], customer: str) -> list[Sente
                 times += 1
         at_ms = (act.start_ns - start) / 1e6 if act.start_ns is not None and start is not None else None
         who = act.agent_name if act.is_sub_agent else ""
+        agent = (
+            who or (act.agent_name if len(names) > 1 else "") or "The agent"
+        )  # several in one thread go by their names
         if act.kind == "call":
-            found.append(tell_call(act, wording, at_ms=at_ms, who=who, times=times))
+            found.append(tell_call(act, wording, at_ms=at_ms, who=who, times=times, agent=agent))
         else:
             follower = acts[place + 1] if place + 1 < len(acts) else None
-            sentence = tell_message(act, follower, customer, has_asked=has_asked, at_ms=at_ms, who=who)
+            sentence = tell_message(act, follower, customer, has_asked=has_asked, at_ms=at_ms, who=who, agent=agent)
             has_asked = has_asked or (act.role == "user" and not act.is_sub_agent)
             found.append(sentence)
         place += times
@@ -161,11 +165,10 @@ def is_again(act: Act, other: Act) -> bool:
 
 
 def tell_message(
-    act: Act, follower: Act | None, customer: str, *, has_asked: bool, at_ms: float | None, who: str
+    act: Act, follower: Act | None, customer: str, *, has_asked: bool, at_ms: float | None, who: str, agent: str
 ) -> Sentence:
     """Return the sentence of a message."""
     more: dict[str, Any] = {"span_id": act.span_id, "at_ms": at_ms, "who": who}
-    agent = who or "The agent"
     if marker := MARKER.match(act.text):
         one = (customer or "The other side") if act.role == "user" else agent
         return Sentence("told", f"{one} ended the conversation ({marker.group(1).lower()}).", **more)
@@ -195,13 +198,14 @@ def tell_message(
             if customer
             else "answered"
         )
-        return Sentence("told", f"The agent {told}: {words}", **more)
+        return Sentence("told", f"{agent} {told}: {words}", **more)
     return Sentence("told", f"{act.role.capitalize() or 'Somebody'} said: {words}", **more)
 
 
-def tell_call(act: Act, wording: Mapping[str, str], *, at_ms: float | None, who: str, times: int) -> Sentence:
+def tell_call(
+    act: Act, wording: Mapping[str, str], *, at_ms: float | None, who: str, times: int, agent: str = "The agent"
+) -> Sentence:
     """Return the sentence of a tool call: what was done, with what, and what came of it."""
-    agent = who or "The agent"
     arguments, result = parse_text(act.arguments), parse_text(act.result)
     doubt = "" if act.is_error or not act.has_result else error_in(result)
     over = HAND_OVER.match(act.name)

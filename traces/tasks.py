@@ -8,6 +8,7 @@ from django.db import close_old_connections
 from traces import signal_rows, text_index
 
 checking = threading.Lock()
+is_current = threading.Event()  # nothing is left that older detectors looked at; new looks are all of this version
 indexing = threading.Lock()
 
 
@@ -18,6 +19,8 @@ def look_for_signals() -> None:
         return
     close_old_connections()
     try:
+        if not is_current.is_set() and not signal_rows.mark_outdated():
+            is_current.set()
         signal_rows.check_due()
     finally:
         close_old_connections()

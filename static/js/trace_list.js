@@ -34,6 +34,15 @@ function showSelection() {
     const [a, b] = picked().map((box) => encodeURIComponent(box.value));
     if (!compare.hidden) compare.href = `${compare.dataset.compare}?a=${a}&b=${b}`;
   }
+  const out = $("[data-export]", bar);
+  if (out) {
+    const some = count > 0 && !everything;
+    $("[data-export-what]", out).textContent = some ? `Export ${many(count)}` : "Export all that match";
+    $("input[name=all]", out).disabled = some;
+    $("[data-export-chosen]", out).replaceChildren(
+      ...(some ? picked() : []).map((box) => Object.assign(document.createElement("input"), { type: "hidden", name: "trace", value: box.value })),
+    );
+  }
   const all = $("[data-all]", bar);
   all.hidden = !count || everything || (total > 0 && total <= count);
   for (const row of rows()) row.setAttribute("aria-selected", String($("input[name=trace]", row).checked));

@@ -95,7 +95,9 @@ def test_older_detectors_looks_are_done_again(project):
     signal_rows.check_due(now=later(seconds=11))
     SignalCheck.objects.update(version=VERSION - 1)
     Signal.objects.all().delete()
+    assert signal_rows.mark_outdated() == 1
     assert signal_rows.check_due() == 1
+    assert signal_rows.mark_outdated() == 0
     assert Signal.objects.count() == 1
 
 

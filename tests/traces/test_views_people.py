@@ -166,3 +166,20 @@ def test_views_are_kept_as_words_shared_and_deleted(client, project, run, login_
     client.force_login(ann)
     client.post(url("delete_view", view.pk))
     assert SavedView.objects.count() == 0
+
+
+def test_the_api_has_signals_notes_and_tags(client, project, run):
+    client.post(url("add_note", ID), {"text": "look here", "span": "tool"})
+    client.post(url("change_tags", ID), {"tag": "odd"})
+    document = client.get(f"/api/traces/{ID}").json()
+    assert [(one["detector"], one["span_id"]) for one in document["signals"]] == [("hidden_error", "tool")]
+    assert "bad_arguments" in document["signals_blind"]
+    assert [(one["text"], one["span_id"], one["author"]) for one in document["notes"]] == [("look here", "tool", None)]
+    assert [one["tag"] for one in document["person_tags"]] == ["odd"]
+
+
+def test_saved_views_stand_in_the_list(client, project, run):
+    client.post(url("save_view"), {"name": "Odd ones", "q": "has:signal"})
+    html = client.get(url("trace_list"), {"range": "all", "q": "has:signal"}).content.decode()
+    assert "Odd ones" in html
+    assert 'name="q" value="has:signal"' in html

@@ -41,6 +41,8 @@ def read(place: str, document: dict[str, Any], context: FileContext) -> Iterator
         "resource": drop_nulls(resource.get("attributes")) if isinstance(resource, dict) else {},
         "scope": scope if isinstance(scope, dict) else {"name": "halo"},
     }
+    added = document.get("markbook_added")  # what our own export worked out beside what was sent
+    worked_out = {str(name) for name in added} if isinstance(added, list) else set()
     events = document.get("events")
     links = document.get("links")
     raw = RawSpan(
@@ -50,7 +52,11 @@ def read(place: str, document: dict[str, Any], context: FileContext) -> Iterator
         end_ns=read_nanoseconds(document.get("end_time")),
         status_code=STATUS_CODES.get(code, 0) if isinstance(code, str) else 0,
         status_message=message if isinstance(message, str) else "",
-        attributes={restore_name(key): value for key, value in drop_nulls(document["attributes"]).items()},
+        attributes={
+            restore_name(key): value
+            for key, value in drop_nulls(document["attributes"]).items()
+            if not (key in worked_out and key.startswith("inference."))
+        },
         events=[read_event(event) for event in events if isinstance(event, dict)] if isinstance(events, list) else [],
         links=[link for link in links if isinstance(link, dict)] if isinstance(links, list) else [],
         origin=origin,

@@ -50,11 +50,8 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
     A call that was asked again in other words is left out: its answer was read, and found wanting.
     """
     acts = [act for act in run.acts if not act.is_sub_agent]
-    after: list[set[str]] = [set() for _ in acts]  # the words that each act and all later ones of the agent use
-    later: set[str] = set()
-    for place in range(len(acts) - 1, -1, -1):
-        after[place] = later
-        act = acts[place]
+    last_used: dict[str, int] = {}  # the last act of the agent that uses a word
+    for place, act in enumerate(acts):
         said = (
             act.text
             if act.kind == "message" and act.role == "assistant"
@@ -63,7 +60,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
             else ""
         )
         if said:
-            later = later | set(WORD.findall(said.lower()))
+            last_used.update(dict.fromkeys(WORD.findall(said.lower()), place))
     spoken = [0] * len(acts)  # words that the agent says after each act
     count = 0
     for place in range(len(acts) - 1, -1, -1):
@@ -94,7 +91,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
         parts = {
             part for word in words for part in re.split(r"[@.#:/-]", word) if len(part) >= LENGTH or part.isdigit()
         }
-        if not (words | parts) & after[place]:
+        if all(last_used.get(word, place) <= place for word in words | parts):
             found.append(
                 Suspicion(
                     act.span_id,

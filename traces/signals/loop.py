@@ -11,7 +11,7 @@ SAID = 40  # characters that a repeated message must have: "Done." may well be s
 def sign(act: Act) -> str | None:
     """Return what an act is, for comparing; None for acts that break a circle: what the customer says."""
     if act.kind == "call":
-        return "call\n" + act.key
+        return None if act.arguments is None else "call\n" + act.key  # None: what it was called with is not known
     if act.role == "assistant":
         return "said\n" + " ".join(act.text.lower().split())
     return None

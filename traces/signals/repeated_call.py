@@ -24,7 +24,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
     groups: dict[tuple[str, str], list[tuple[Act, int]]] = defaultdict(list)
     changes = 0  # calls so far that may have changed something
     for call in run.calls:
-        if call.arguments not in (None, "", {}) or call.has_result:
+        if call.arguments is not None and (call.arguments not in ("", {}) or call.has_result):  # None: not recorded
             groups[call.agent_name if call.is_sub_agent else "", call.key].append((call, changes))
         is_done = not call.is_error and not (call.has_result and error_in(call.result))
         changes += is_done and not READER.match(call.name)

@@ -119,7 +119,8 @@ def unanswered(run: Run) -> list[Suspicion]:
     if last is None or any(not record.content_recorded for record in run.records):
         return []
     spoke = any(act.role == "assistant" for act in acts)
-    if last.kind == "message" and last.role == "user" and spoke and not CLOSING.search(last.text):
+    said_before = any(act.role == "user" and act.text == last.text for act in acts[:-1])  # and answered then
+    if last.kind == "message" and last.role == "user" and spoke and not said_before and not CLOSING.search(last.text):
         return [Suspicion(last.span_id, f"The customer's last message has no answer: “{shorten(last.text, 120)}”")]
     models = [record for record in run.records if record.kind == "llm" and record.status != "error"]
     if models and last.kind == "call" and last.has_result and not last.is_error and not NO_RESULT.match(last.name):

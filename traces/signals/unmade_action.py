@@ -86,7 +86,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
     """Return the agent's first claim of each kind of act that no successful call before it can have done."""
     found: list[Suspicion] = []
     done: list[str] = []  # what successful calls before the message are called, and what they were given
-    known = ""  # what was read before: a status that says "cancelled" may be told as such
+    known: list[str] = []  # what was read before: a status that says "cancelled" may be told as such
     failed: dict[str, Act] = {}
     claimed: set[int] = set()
     can_do_anything = False
@@ -95,7 +95,8 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
             if act.is_error or (act.has_result and error_in(act.result)):
                 failed[act.name] = act
                 continue
-            known += canonical(act.result).lower()[:5000] if act.has_result else ""
+            if act.has_result:
+                known.append(canonical(act.result).lower()[:5000])
             if not READER.match(act.name):
                 done.append(f"{act.name} {canonical(act.arguments)[:2000]}".lower())
                 can_do_anything = can_do_anything or bool(ANYTHING.search(act.name))
@@ -112,7 +113,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
                 if done and (stems == ("*",) or any(stem in text for text in done for stem in stems)):
                     continue
                 word = match.group("did") or match.group("was")
-                if match.group("was") and word.split()[0].lower()[:6] in known:
+                if match.group("was") and any(word.split()[0].lower()[:6] in text for text in known):
                     continue
                 claimed.add(number)
                 tried = next(

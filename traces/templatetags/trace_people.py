@@ -5,6 +5,7 @@ from typing import Any
 from django import template
 from django.template import Context
 
+from accounts.access import current_user
 from accounts.models import Role
 from pages.templatetags.pages import duration
 from traces import people
@@ -43,6 +44,28 @@ def trace_people(context: Context, trace: Trace) -> dict[str, Any]:
         "may_write": request.role.allows(Role.REVIEWER),
         "csrf_token": context.get("csrf_token"),
         **people.said_of(trace),
+    }
+
+
+@register.inclusion_tag("traces/_saved_views.html", takes_context=True)
+def saved_views(context: Context, query_text: str, time_range: str, sort: str) -> dict[str, Any]:
+    """Show the views of the list that the person sees, and the field that keeps the shown one under a name: one query."""
+    request = context["request"]
+    found = list(people.views_of(request.project, current_user(request))[:100])
+    chosen = request.GET.get("view", "")
+    return {
+        "request": request,
+        "project": context["project"],
+        "views": [
+            (one, people.view_url(request.project, one), str(one.pk) == chosen and one.query == query_text)
+            for one in found
+        ],
+        "query_text": query_text,
+        "range_name": time_range,
+        "sort": sort,
+        "may_share": request.role.allows(Role.REVIEWER),
+        "is_admin": request.role.allows(Role.ADMIN),
+        "user": current_user(request),
     }
 
 

@@ -1,7 +1,5 @@
 """Notes, tags and signals of a trace: the part of its head that people write, and views of the list under a name."""
 
-from urllib.parse import urlencode
-
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -12,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts.access import ProjectRequest, current_user, project_page
 from accounts.models import Role
 from traces import people
-from traces.models import Note, SavedView, Trace
+from traces.models import Note, Trace
 from traces.views.trace import get_trace
 
 
@@ -109,7 +107,7 @@ def save_view(request: ProjectRequest) -> HttpResponse:
         messages.error(request, str(error))
         return redirect(back(request, fallback))
     messages.success(request, f"The view “{view.name}” is saved.")
-    return redirect(view_url(request, view))
+    return redirect(people.view_url(request.project, view))
 
 
 @require_POST
@@ -123,10 +121,3 @@ def delete_view(request: ProjectRequest, pk: int) -> HttpResponse:
         view.delete()
         messages.success(request, f"The view “{view.name}” is gone.")
     return redirect(reverse("traces:trace_list", args=[request.project.slug]))
-
-
-def view_url(request: ProjectRequest, view: SavedView) -> str:
-    """Return the address of a view: the list's own words, which it reads as if they had been typed."""
-    given = {"q": view.query, "range": view.time_range, "sort": view.sort, "view": str(view.pk)}
-    query = [(name, value) for name, value in given.items() if value] + [("column", name) for name in view.columns]
-    return f"{reverse('traces:trace_list', args=[request.project.slug])}?{urlencode(query)}"

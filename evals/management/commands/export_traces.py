@@ -13,7 +13,10 @@ from traces.search import QueryError
 
 
 class Command(BaseCommand):
-    help = "Export runs, one a line: our own form with every field and score (jsonl), or OTLP requests (otlp). `import_traces` reads both."
+    help = (
+        "Export runs as JSON lines: our own form with every field and score (jsonl), OTLP requests (otlp), or Halo's, one span a line"
+        " (halo). `import_traces` reads all of them."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -35,12 +38,13 @@ class Command(BaseCommand):
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
             raise CommandError(f"There is no project {options['project']!r}.")
-        count = 0
+        count, last = 0, ""
         try:
             with open_lines(options["output"], self.stdout) as write:
                 for document in export_lines(project, query=options["q"], format_name=options["format"]):
                     write(orjson.dumps(document).decode())
-                    count += 1
+                    count += options["format"] != "halo" or document["trace_id"] != last
+                    last = document.get("trace_id", "")
         except QueryError as error:
             raise CommandError(f"The query cannot be read: {error}") from None
         except OSError as error:

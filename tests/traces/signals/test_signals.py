@@ -1,5 +1,7 @@
 """Each detector on a run that shows its failure, and on its nearest harmless neighbours."""
 
+import tracemalloc
+
 import pytest
 
 from tests.factories import make_span
@@ -277,3 +279,27 @@ def test_every_detector_is_registered_under_its_name_with_words():
         name == one.name and one.label and one.help.endswith(".") and one.version > 0 for name, one in DETECTORS.items()
     )
     assert VERSION > 0
+
+
+def test_calls_whose_arguments_were_not_recorded_are_never_the_same():
+    blank = ("terminal", None, "exitcode: 0")
+    run = make_run(ASKED, blank, blank, blank)
+    assert not found(run, "repeated_call")
+    assert not found(run, "loop")
+
+
+def test_a_message_that_a_log_repeats_after_its_answer_is_not_left_open():
+    assert not found(make_run(("user", "Is it?"), ("agent", "Yes."), ("user", "Is it?")), "unfinished")
+
+
+def test_detectors_keep_to_little_memory_on_a_run_of_thousands_of_calls():
+    steps = [("user", "Audit every order.")]
+    for number in range(3_000):
+        steps.append(("get_order", {"id": f"A-{number}"}, {"status": f"state{number}", "total": f"{number}.00"}))
+        steps.append(("agent", f"Order A-{number} has state{number} and costs {number}.00 in all."))
+    run = read_run(make_run(*steps).records)
+    tracemalloc.start()
+    find_signals(run, Limits())
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 60_000_000  # bytes; a set of words for each act would take gigabytes
