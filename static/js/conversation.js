@@ -37,20 +37,43 @@ if (thread) {
     history.pushState(null, "", `#${turn.id}`);
     turn.scrollIntoView();
   });
+  addEventListener("hashchange", findTurn);
+  findTurn();
+}
+
+function findTurn() {
   const wanted = location.hash.slice(1);
-  if (/^(run-\d+-)?turn-\d+$/.test(wanted) && !document.getElementById(wanted)) {
-    const address = new URLSearchParams(location.search);
-    if (address.get("at") !== wanted) {
-      address.set("at", wanted);
-      location.replace(`${location.pathname}?${address}#${wanted}`);
-    }
-  }
+  if (!/^(run-\d+-)?turn-\d+$/.test(wanted) || document.getElementById(wanted)) return;
+  const address = new URLSearchParams(location.search);
+  if (address.get("at") === wanted) return; // this is its page, and it is not there
+  for (const name of ["before", "block", "inside"]) address.delete(name);
+  address.set("at", wanted);
+  location.replace(`${location.pathname}?${address}#${wanted}`);
 }
 
 function ask(more) {
   const link = more.querySelector("[hx-get]");
   if (link) window.htmx.trigger(link, "more");
 }
+
+// E goes to the next tool call that failed or seems to have; to its turn where that is not on the page yet.
+document.addEventListener("keydown", (event) => {
+  if (!thread || event.key.toLowerCase() !== "e" || typing(event) || !keysOn() || document.querySelector("dialog[open]")) return;
+  const here = event.target.closest?.(".tool");
+  const cards = [...thread.querySelectorAll(".tool--bad, .tool--warn")];
+  const next = cards.find((card) => card !== here && (!here || here.compareDocumentPosition(card) & Node.DOCUMENT_POSITION_FOLLOWING));
+  const last = [...thread.querySelectorAll(".turn[id]")].at(-1);
+  const turns = [...document.querySelectorAll("[data-turn]")];
+  const beyond = turns.slice(turns.findIndex((link) => link.dataset.turn === last?.id) + 1).find((link) => link.querySelector(".mark"));
+  if (!next && beyond && thread.querySelector("[data-more]")) { event.preventDefault(); return beyond.click(); }
+  const card = next || cards[0];
+  if (!card) return;
+  event.preventDefault();
+  for (let fold = card.parentElement.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  card.open = true;
+  card.querySelector("summary").focus();
+  card.scrollIntoView({ block: "center" });
+});
 
 // R shows the raw values of the card that has the focus, else of every open card, and hides them again.
 document.addEventListener("keydown", (event) => {

@@ -315,6 +315,7 @@ class SpanTree {
     if (!parts.canvas) {
       parts.canvas = document.createElement("canvas");
       parts.canvas.className = "lane";
+      parts.canvas.setAttribute("aria-hidden", "true");
       parts.lane.append(parts.canvas);
     }
     parts.bar.hidden = true;

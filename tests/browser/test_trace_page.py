@@ -321,6 +321,7 @@ def test_long_conversation_loads_as_one_scrolls_and_jumps_to_a_turn(page, transa
             break
     assert page.locator(".turn[id]").count() == 121
     assert page.locator("[data-more]").count() == 0
+    page.goto("about:blank")
     page.goto(f"/p/default/traces/{'ab' * 16}/conversation#turn-77")
     page.wait_for_selector("#turn-77")
     assert page.locator("#turn-77").is_visible()
@@ -339,6 +340,25 @@ def test_r_shows_the_raw_values_of_a_conversation(page, transactional_db):
     assert '"order_id": 0' in page.locator(".tool [data-raw] pre").first.inner_text()
     page.keyboard.press("r")
     assert page.locator(".tool [data-raw] pre").first.is_hidden()
+
+
+def test_e_goes_to_the_calls_of_a_conversation_that_failed(page, transactional_db):
+    records = make_records(turns=3)
+    records[5].status, records[5].error_message = "error", "Timed out"
+    ingest_spans(make_project(slug="default", name="Default"), records)
+    page.goto(f"/p/default/traces/{'ab' * 16}/conversation")
+    page.keyboard.press("e")
+    assert page.locator(".tool--bad[open]").count() == 1
+    assert page.evaluate("document.activeElement.closest('.tool').classList.contains('tool--bad')")
+    assert page.locator(".tool--bad >> text=Timed out").is_visible()
+
+
+def test_timeline_takes_the_whole_width_of_a_small_window(tree, transactional_db):
+    make_tree(20)
+    page = tree(f"{PATH}/timeline")
+    for width in (1440, 1280, 1000):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.querySelector('#span-tree').getBoundingClientRect().right") == width
 
 
 def test_hostile_names_run_nothing(tree, transactional_db):
