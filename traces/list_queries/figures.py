@@ -125,7 +125,9 @@ COLUMNS = (
     "duration_ms",
     "cost_usd",
     "start_ns",
+    "pk",
 )
+PK = COLUMNS.index("pk")
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,7 @@ def trace_summary(project: Project, query: Query, *, since_ns: int | None, now: 
         can_count=not found.is_cut and is_countable(query),
     )
     narrowed = {search.facet_label(condition) for condition in query.conditions}
-    terms = (
-        term_counts(matching, [key for key in TERM_FACETS if key not in narrowed], is_partial=is_partial)
-        if rows
-        else {}
-    )
+    terms = term_counts([row[PK] for row in rows], [key for key in TERM_FACETS if key not in narrowed])
     facets = []
     for key, label, shown in FACETS:
         partial = is_partial
@@ -206,18 +204,18 @@ def column_counts(rows: list[tuple[Any, ...]], key: str) -> Counter[str]:
     return Counter(row[place] for row in rows)
 
 
-def term_counts(matching: QuerySet[Trace], keys: list[str], *, is_partial: bool) -> dict[str, Counter[str]]:
-    """Count the traces of each term under some keys, in one read."""
-    if not keys:
-        return {}
-    chosen = matching.order_by("-sort_ns", "-id").values("pk")[:CAP] if is_partial else matching.order_by().values("pk")
+def term_counts(pks: list[int], keys: list[str]) -> dict[str, Counter[str]]:
+    """Count the traces of each term under some keys, among traces given by key, in one read."""
+    counts: dict[str, Counter[str]] = {key: Counter() for key in keys}
+    if not keys or not pks:
+        return counts
     wanted = [*keys, *(one for one, other in SAME_FACET.items() if other in keys)]
     found = (
-        TraceTerm.objects.filter(key__in=wanted, trace__in=chosen)
+        TraceTerm.objects.filter(key__in=wanted, trace__pk__among=pks)
+        .order_by()
         .values_list("key", "value")
         .annotate(n=Count("trace"))
     )
-    counts: dict[str, Counter[str]] = {key: Counter() for key in keys}
     for key, value, count in found:
         counts[SAME_FACET.get(key, key)][value] += count
     return counts
@@ -228,8 +226,8 @@ def facet_counts(project: Project, query: Query, key: str, *, since_ns: int | No
     found = find_traces(project, query, since_ns=since_ns, in_s=FIGURES_IN_S / 2)
     matching = found.matching.order_by("-sort_ns", "-id")
     if key in TERM_FACETS:
-        is_partial = matching.values_list("pk")[CAP : CAP + 1].exists()
-        return term_counts(matching, [key], is_partial=is_partial)[key], is_partial or found.is_cut
+        pks = list(matching.values_list("pk", flat=True)[: CAP + 1])
+        return term_counts(pks[:CAP], [key])[key], len(pks) > CAP or found.is_cut
     columns = ("agent_name", "agent_id") if key == "agent" else (TEXT_COLUMNS[key],)
     rows = list(matching.values_list(*columns)[: CAP + 1])
     return Counter(next(filter(None, row), "") for row in rows[:CAP]), len(rows) > CAP or found.is_cut
