@@ -89,6 +89,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
     known: list[str] = []  # what was read before: a status that says "cancelled" may be told as such
     failed: dict[str, Act] = {}
     claimed: set[int] = set()
+    was_done: set[int] = set()
     can_do_anything = False
     for act in run.acts:
         if act.kind == "call":
@@ -108,9 +109,10 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
                 continue
             for number, (claim, stems) in enumerate(CLAIMS):
                 match = claim.search(sentence)
-                if match is None or number in claimed:
+                if match is None or number in claimed or number in was_done:
                     continue
                 if done and (stems == ("*",) or any(stem in text for text in done for stem in stems)):
+                    was_done.add(number)
                     continue
                 word = match.group("did") or match.group("was")
                 if match.group("was") and any(word.split()[0].lower()[:6] in text for text in known):
