@@ -8,12 +8,26 @@ class User(AbstractUser):
     """A person who signs in. A superuser is an admin of every project."""
 
 
+class LivingProjects(models.Manager["Project"]):
+    """Projects that are not being deleted."""
+
+    def get_queryset(self) -> models.QuerySet["Project"]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Project(models.Model):
-    """Owns everything else: traces, rubrics, datasets, providers. Nothing of one project is visible in another."""
+    """Owns everything else: traces, rubrics, datasets, providers. Nothing of one project is visible in another.
+
+    One that is deleted is hidden at once, under a slug of its own, and a worker takes its rows away in batches.
+    """
 
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=120)
     created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, help_text="Asked to be deleted; the worker is at it")
+
+    objects = LivingProjects()
+    every = models.Manager()  # noqa: DJ012  no field
 
     def __str__(self) -> str:
         return self.slug

@@ -74,6 +74,17 @@ def rename_project(project: Project, name: str, *, user: User | None = None) -> 
     return project
 
 
+@transaction.atomic
+def hide_project(project: Project, *, user: User | None = None, **loss: Any) -> None:
+    """Hide a project that is to be deleted: its pages, keys and members are gone at once, and its slug is free."""
+    write_audit("project.delete", project.slug, user=user, name=project.name, **loss)
+    ApiKey.objects.filter(project=project).delete()
+    Membership.objects.filter(project=project).delete()
+    project.deleted_at = timezone.now()
+    project.slug = f"deleted-{project.pk}"
+    project.save(update_fields=["deleted_at", "slug"])
+
+
 def ensure_project() -> None:
     """Make the project that keyless callers write to, where there is no project at all."""
     if not Project.objects.exists():

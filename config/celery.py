@@ -18,7 +18,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from django.conf import settings
 
 logger = logging.getLogger(__name__)
-LOOKS = ("evals.tasks.look", "traces.tasks.look_for_signals", "traces.tasks.look_for_texts")
+LOOKS = (
+    "evals.tasks.look",
+    "traces.tasks.look_for_signals",
+    "traces.tasks.look_for_texts",
+    "evals.tasks.finish_deletions",
+)
 LOOK_EVERY_S = 10.0
 ENOUGH_WAITING = 100  # a queue this long holds its look already, or nobody is reading it
 

@@ -11,6 +11,7 @@ from django.db import close_old_connections
 
 from evals import services
 from evals.models import Run, RunStatus
+from evals.services.deletion import finish_deletions as finish_project_deletions
 from evals.workers import worker_name
 from providers.client import warm_up
 
@@ -59,3 +60,19 @@ def pump_run(run_id: int) -> None:
     finally:
         with pumping_lock:
             pumping.discard(run_id)
+
+
+deleting = threading.Lock()
+
+
+@shared_task(ignore_result=True, acks_late=True)
+def finish_deletions() -> None:
+    """Delete the rows of projects that are to go. One at a time in a process; a second one is done at once."""
+    if not deleting.acquire(blocking=False):
+        return
+    close_old_connections()
+    try:
+        finish_project_deletions()
+    finally:
+        close_old_connections()
+        deleting.release()

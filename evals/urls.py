@@ -3,7 +3,7 @@
 from django.urls import include, path
 
 from evals import api
-from evals.views import comparisons, datasets, launch, overview, trace_exports, trace_scores
+from evals.views import comparisons, datasets, delete, launch, overview, trace_exports, trace_scores
 
 app_name = "evals"
 urlpatterns = [
@@ -36,6 +36,8 @@ urlpatterns = [
         datasets.dataset_export,
         name="dataset_export",
     ),
+    path("p/<slug:project_slug>/settings/delete", delete.delete_project, name="delete_project"),
+    path("p/<slug:project_slug>/datasets/<slug:dataset_slug>/delete", delete.delete_dataset, name="delete_dataset"),
     path("p/<slug:project_slug>/datasets/<slug:dataset_slug>/add", datasets.dataset_item_new, name="dataset_item_new"),
     path("p/<slug:project_slug>/datasets/<slug:dataset_slug>/import", datasets.dataset_import, name="dataset_import"),
     path(

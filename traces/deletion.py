@@ -103,7 +103,7 @@ def delete_traces(
     while batch := next_batch(traces):
         project_pk, pks = batch
         if project_pk not in gone:  # kept before anything goes
-            write_audit("traces.delete", what, project=Project.objects.get(pk=project_pk), user=user)
+            write_audit("traces.delete", what, project=Project.every.get(pk=project_pk), user=user)
         counts = gone.setdefault(project_pk, [0, 0])
         while (spans := delete_some_spans(project_pk, pks, limit=SPANS_AT_ONCE)) == SPANS_AT_ONCE:
             counts[1] += spans
@@ -112,7 +112,7 @@ def delete_traces(
         counts[0] += drop_traces(project_pk, pks)
         tell(report, gone)
     for project_pk, (count, spans) in gone.items():
-        project = Project.objects.filter(pk=project_pk).first()
+        project = Project.every.filter(pk=project_pk).first()
         write_audit("traces.deleted", what, project=project, user=user, traces=count, spans=spans)
     return sum(count for count, _ in gone.values()), sum(spans for _, spans in gone.values())
 

@@ -1,0 +1,119 @@
+"""Deleting datasets and projects; and what a comparison keeps when its traces go."""
+
+import pytest
+from django.apps import apps
+from django.urls import reverse
+
+from accounts.models import AuditEntry, Project
+from evals.models import Comparison, Dataset, Item, RaterKind, Run, RunStatus, Sample, Score
+from evals.services import deletion
+from tests.evals.scored import make_scored
+from tests.factories import make_key, make_project, make_span
+from traces.deletion import delete_traces, name_loss
+from traces.models import Trace
+from traces.services import ingest_spans
+
+
+@pytest.fixture
+def project(settings):
+    settings.LOGIN_REQUIRED = False
+    return make_project(slug="shop", name="Shop")
+
+
+def make_judged_trace(project, sample):
+    """Make the trace of a sample, with the sample's scores on it and a score of its own, and an item made from it."""
+    ingest_spans(project, [make_span(trace_id="a" * 32)])
+    trace = Trace.objects.get(project=project, trace_id="a" * 32)
+    Sample.objects.filter(pk=sample.pk).update(trace=trace)
+    Score.objects.filter(sample=sample).update(trace=trace)
+    version = Score.objects.filter(sample=sample).first().grader_version
+    Score.objects.create(
+        project=project, trace=trace, target=f"trace:{trace.pk}", grader_version=version, rater_kind=RaterKind.CODE,
+        rater="code", value=1.0,
+    )  # fmt: skip
+    Item.objects.filter(pk=sample.item_id).update(source_trace=trace)
+    return trace
+
+
+@pytest.mark.django_db
+def test_comparison_keeps_its_scores_when_a_trace_goes_and_the_loss_says_so(project):
+    comparison = make_scored(project, [[1.0, 0.0], [0.5, 1.0]])
+    sample = Sample.objects.filter(run__comparison=comparison).first()
+    kept = Score.objects.filter(sample=sample).count()
+    trace = make_judged_trace(project, sample)
+    loss = name_loss(Trace.objects.filter(pk=trace.pk))
+    assert loss.lines == [
+        ("score of a recorded run", 1, "deleted"),
+        ("score of a comparison", kept, "kept, without a link to its trace"),
+        ("sample of a comparison", 1, "kept, with its answer"),
+        ("dataset item", 1, "kept"),
+    ]
+    delete_traces(Trace.objects.filter(pk=trace.pk), what="test")
+    assert not Trace.objects.filter(pk=trace.pk).exists()
+    assert Score.objects.filter(sample=sample, trace=None).count() == kept
+    assert Score.objects.filter(sample=None).count() == 0
+    sample.refresh_from_db()
+    assert sample.trace_id is None
+    assert Item.objects.filter(pk=sample.item_id, source_trace=None).exists()
+
+
+@pytest.mark.django_db
+def test_comparison_page_is_shown_after_its_traces_are_gone(client, project):
+    comparison = make_scored(project, [[1.0, 0.0], [0.5, 1.0]])
+    make_judged_trace(project, Sample.objects.filter(run__comparison=comparison).first())
+    delete_traces(Trace.objects.filter(project=project), what="test")
+    assert client.get(reverse("evals:comparison", args=["shop", comparison.pk])).status_code == 200
+    assert client.get(f"/api/comparisons/{comparison.pk}/samples?project=shop").status_code == 200
+
+
+@pytest.mark.django_db
+def test_dataset_goes_with_its_comparisons_after_its_page_has_named_them(client, project):
+    comparison = make_scored(project, [[1.0, 0.0], [0.5, 1.0]])
+    dataset = comparison.dataset_revision.dataset
+    link = reverse("evals:delete_dataset", args=["shop", dataset.slug])
+    assert link in client.get(reverse("evals:dataset", args=["shop", dataset.slug])).content.decode()
+    page = client.get(link)
+    assert ("comparison", 1, "deleted with its runs") in page.context["lines"]
+    assert ("sample", 4, "deleted; its trace is kept") in page.context["lines"]
+    done = client.post(link, follow=True)
+    assert "Deleted the dataset Cases." in done.content.decode()
+    for model in (Dataset, Item, Comparison, Run, Sample, Score):
+        assert model.objects.count() == 0, model
+    assert AuditEntry.objects.get(action="dataset.delete").detail["loss"]["comparison"] == 1
+
+
+@pytest.mark.django_db
+def test_dataset_of_a_running_comparison_stays(client, project):
+    comparison = make_scored(project, [[None, None]], status=RunStatus.RUNNING)
+    dataset = comparison.dataset_revision.dataset
+    answer = client.post(reverse("evals:delete_dataset", args=["shop", dataset.slug]), follow=True)
+    assert "cancel it first" in answer.content.decode()
+    assert Dataset.objects.filter(pk=dataset.pk).exists()
+
+
+@pytest.mark.django_db
+def test_project_is_gone_at_once_and_its_rows_after_the_worker(client, project):
+    other = make_project(slug="other")
+    for one in (project, other):
+        comparison = make_scored(one, [[1.0, 0.0], [0.5, 1.0]])
+        make_judged_trace(one, Sample.objects.filter(run__comparison=comparison).first())
+        make_key(one)
+    kept = {model: model._base_manager.count() // 2 for model in (Trace, Score, Sample, Dataset, Item)}
+    link = reverse("evals:delete_project", args=["shop"])
+    assert link in client.get(reverse("accounts:settings", args=["shop"])).content.decode()
+    assert client.post(link, {"confirm": "Shop"}).status_code == 422
+    client.post(link, {"confirm": "shop"})
+    assert client.get(reverse("evals:overview", args=["shop"])).status_code == 404
+    assert project.api_keys.count() == 0
+    assert make_project(slug="shop").pk != project.pk  # the slug is free
+    deletion.finish_deletions()
+    assert not Project.every.filter(pk=project.pk).exists()
+    assert {model: model._base_manager.count() for model in kept} == kept
+    left = [
+        (model.__name__, field.name)
+        for model in apps.get_models()
+        for field in model._meta.concrete_fields
+        if field.related_model is Project and model._base_manager.filter(**{field.name: project.pk}).exists()
+    ]
+    assert left == []
+    assert AuditEntry.objects.filter(action="project.delete", target="shop").exists()
