@@ -181,7 +181,7 @@ def sessions(project: Project, *, since_ns: int | None = None, with_evals: bool 
     asked = dict(Trace.objects.filter(pk__in=[one.first_pk for one in shown]).values_list("pk", "input_preview"))
     for one in shown:
         one.title = " ".join(asked.get(one.first_pk, "").split())
-    return Rollups(shown, len(rows), is_partial or len(found) > most)
+    return Rollups(shown, sum(one.runs for one in shown), is_partial or len(found) > most)
 
 
 @dataclass(frozen=True)
