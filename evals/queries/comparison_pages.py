@@ -186,7 +186,8 @@ def reliable_trials(report: ComparisonReport, figures: list[GraderFigures]) -> i
         entry.reliability(report.trials) is not None for entry in known
     ):
         return report.trials
-    return min(entry.whole_trials for entry in known)
+    fewest = min(entry.whole_trials for entry in known)
+    return fewest if fewest > 1 else 0  # pass^1 is the pass rate
 
 
 def shown_scale(figures: list[GraderFigures], scale: tuple[float, float]) -> tuple[float, float]:

@@ -531,3 +531,10 @@ def test_the_drawer_takes_the_same_queries_however_many_samples(client, project)
     few = queries_of(2)
     assert few <= 30
     assert queries_of(40) == few
+
+
+def test_pass_of_one_trial_is_no_column_beside_the_pass_rate(client, project):
+    comparison = make_scored(project, [[1.0, 0.0]], status="running", trials=2)
+    Score.objects.filter(sample__trial=2).delete()
+    Sample.objects.filter(trial=2).update(status="pending")
+    assert page(client, comparison).context["table"].k == 0
