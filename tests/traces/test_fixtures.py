@@ -7,7 +7,21 @@ import pytest
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("sdk", ["openinference-openai", "otel-genai-openai", "catalyst", "openai-agents-native"])
+@pytest.mark.parametrize(
+    "sdk",
+    [
+        "catalyst",
+        "mlflow",
+        "openai-agents-native",
+        "openinference-openai",
+        "openinference-openai-agents",
+        "openllmetry",
+        "openllmetry-legacy",
+        "otel-genai-openai",
+        "otel-openai-v2-legacy",
+        "vercel-ai-sdk-6",
+    ],
+)
 def test_every_fact_of_a_captured_sdk_holds(live_server, shared, sdk):
     command = [
         sys.executable,

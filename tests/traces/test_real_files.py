@@ -35,6 +35,7 @@ def test_all_runs_of_who_and_when_name_the_blamed_step(shared):
         assert (score.value, score.passed) == (0.0, False)
         [blamed] = [record for record in run.records if "mistake" in record.tags]
         assert score.evidence[0]["span_id"] == blamed.span_id
+        assert score.evidence[0]["quote"] or blamed.kind == "tool"
         assert run.records[1 + int(run.records[0].metadata["mistake_step"])] is blamed
         entries = conversation(run.records)
         assert len(entries) >= len(run.records) - 2
@@ -51,6 +52,7 @@ def test_speakers_of_a_group_of_agents_are_told_apart(shared):
     assert thought.output_messages[0]["content"][0]["type"] == "reasoning"
     sent = next(record for record in run.records if record.attributes.get("history.to"))
     assert sent.attributes["history.to"] == "WebSurfer"
+    assert sent.display_name == "Orchestrator (→ WebSurfer)"
     assert conversation(run.records)[0]["role"] == "user"
 
 
@@ -110,6 +112,7 @@ def test_an_inspect_sample_has_calls_with_times_tokens_tools_and_scores(shared):
     assert tools
     assert all(record.model == "gpt-4o-mini-2024-07-18" and record.usage.input_tokens for record in calls)
     assert all(record.end_ns > record.start_ns for record in calls)
+    assert all(record.end_ns is not None for record in run.records)
     assert tools[0].tool["name"] == "web_browser_go"
     assert tools[0].tool["arguments"] == {"url": "https://www.aisi.gov.uk/"}
     assert not any("attachment://" in str(record.tool["result"]) for record in tools)

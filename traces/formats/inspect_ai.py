@@ -86,9 +86,9 @@ def read_sample(place: str, sample: dict[str, Any], head: dict[str, Any], contex
     calls = {message_id: event for event in events if (message_id := answer_id(event))}
     tools = {read_text(event.get("id")): event for event in events if event.get("event") == "tool"}
     turns = [turn for item in sample["messages"] if isinstance(item, dict) for turn in read_turns(item, calls, tools)]
-    if root.start_ns is None:
-        for turn in turns:
-            turn.at_ns = None
+    at_ns = root.start_ns
+    for turn in turns:  # what has no event of its own (the question) was said when the one before it was
+        turn.at_ns = at_ns = (turn.at_ns or at_ns) if root.start_ns is not None else None
     offered = next((event["tools"] for event in calls.values() if isinstance(event.get("tools"), list)), None)
     records = spans_of_thread(root, turns, tools=offered or None)
     given = sample.get("input")

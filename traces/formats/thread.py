@@ -26,6 +26,7 @@ class Turn:
     failed: bool = False
     start_ns: int | None = None
     agent_name: str = ""  # who speaks, in a run of several
+    title: str = ""  # what the span is called to a reader, where its name says too little
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -49,6 +50,7 @@ def spans_of_thread(root: SpanRecord, turns: list[Turn], *, tools: list[Any] | N
             end_ns=turn.at_ns,
             status="error" if turn.failed else "ok",
             agent_name=turn.agent_name or root.agent_name,
+            display_name=turn.title,
             attributes=turn.attributes,
             convention=root.convention,
         )

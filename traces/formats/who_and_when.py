@@ -12,6 +12,7 @@ from traces.conventions.messages import make_message
 from traces.conventions.raw import read_text
 from traces.formats.base import BadDocument, BadLine, FileContext, ImportedScore, ImportedTrace, span_id
 from traces.formats.thread import Turn, spans_of_thread
+from traces.readable import message_text
 from traces.spans import SpanRecord
 
 NAME = "who_and_when"
@@ -70,7 +71,9 @@ def read_turn(item: dict[str, Any]) -> Turn:
         return Turn(message, attributes=attributes, agent_name=speaker)
     content: Any = [{"type": "reasoning", "content": text}] if note.startswith("thought") else text
     attributes |= {"history.to": note.removeprefix("-> ").removesuffix(")")} if note.startswith("->") else {}
-    return Turn(make_message("assistant", content, name=speaker), attributes=attributes, agent_name=speaker)
+    message = make_message("assistant", content, name=speaker)
+    title = role.replace("->", "→") if note else speaker
+    return Turn(message, attributes=attributes, agent_name=speaker, title=title)
 
 
 def mark_mistake(records: list[SpanRecord], document: dict[str, Any]) -> SpanRecord | None:
@@ -90,11 +93,10 @@ def read_scores(document: dict[str, Any], blamed: SpanRecord | None) -> list[Imp
     is_right = read_text(sent).lower() == "true"
     agent, step = read_text(document.get("mistake_agent")), read_text(document.get("mistake_step"))
     reason = read_text(document.get("mistake_reason"))
-    quote = blamed.output_messages[0]["content"] if blamed is not None and blamed.output_messages else ""
     evidence = []
     if blamed is not None:
-        text = quote if isinstance(quote, str) else ""
-        evidence = [{"quote": text[:200], "span_id": blamed.span_id, "found": True}]
+        said = message_text(blamed.output_messages[0]) if blamed.output_messages else ""
+        evidence = [{"quote": said[:200], "span_id": blamed.span_id, "found": True}]
     return [
         ImportedScore(
             name="is_correct",
