@@ -75,6 +75,12 @@ def body_words(content: bytes) -> str:
     return message_words(orjson.loads(bytes(content)))
 
 
+def body_role(content: bytes) -> str:
+    """Return whose message a body is."""
+    message = orjson.loads(bytes(content))
+    return str(message.get("role") or "") if isinstance(message, dict) else ""
+
+
 def readable(value: Any) -> str:
     """Return a value as text in which words stand as they are read: JSON without escapes."""
     if isinstance(value, str) and value[:1] in ("{", "["):

@@ -19,7 +19,7 @@ from django.db import connection
 from accounts.models import Project
 from traces.models import SearchPending, SearchWords, Trace, TraceTexts
 from traces.search import Words
-from traces.text_index import Numbers, body_words, store_of, unpack, unpack_words
+from traces.text_index import Numbers, body_role, body_words, store_of, unpack, unpack_words
 from traces.words import PART, Excerpt, Need, Plan, encode, excerpt, expand, fold, parts_of, plan
 
 MANY = 5_000  # texts that are held as a list of keys; beyond it each is asked for when it is met
@@ -305,7 +305,7 @@ class Clock:
 
 
 def excerpts(project: Project, traces: Sequence[Trace], words: Sequence[Words]) -> dict[int, Excerpt]:
-    """Return by trace the first place where one of some words was said. What is only in its name or ids comes last."""
+    """Return by trace a place where one of some words was said; one in a system message, a name or an id only where there is no other."""
     if not words or not traces:
         return {}
     held = dict(TraceTexts.objects.filter(pk__in=[trace.pk for trace in traces]).values_list("pk", "content"))
@@ -320,11 +320,11 @@ def excerpts(project: Project, traces: Sequence[Trace], words: Sequence[Words]) 
             own = keys[np.isin(keys, hits)] if pk not in found else keys[:0]
             if len(own):
                 chosen[pk] = own.tolist()
-        wanted = sorted({key for keys in chosen.values() for key in (*keys[:2], keys[-1])})
-        names = about_texts(wanted)
+        wanted = sorted({key for keys in chosen.values() for key in (*keys[:3], keys[-1])})
+        late = about_texts(wanted) | system_texts(wanted)
         contents = read_texts(wanted)
         for pk, some in chosen.items():
-            for key in sorted((k for k in some if k in contents), key=lambda k: (k in names, k)):
+            for key in sorted((k for k in some if k in contents), key=lambda k: (k in late, k)):
                 made = excerpt(contents[key], match.plan.shown)
                 if made is not None:
                     found[pk] = made
@@ -338,6 +338,17 @@ def about_texts(keys: Sequence[int]) -> set[int]:
         return set()
     sql = "SELECT id FROM traces_searchtext WHERE trace_id IS NOT NULL AND part = 0 AND id IN {values}"
     return {row[0] for row in store_of().read_where_in(sql, [], keys)}
+
+
+def system_texts(keys: Sequence[int]) -> set[int]:
+    """Return those of some texts that are system messages."""
+    if not keys:
+        return set()
+    sql = (
+        "SELECT t.id, b.content FROM traces_searchtext t JOIN traces_body b ON b.id = t.body_id WHERE t.id IN {values}"
+    )
+    rows = store_of().read_where_in(sql, [], keys)
+    return {key for key, content in rows if body_role(content) in ("system", "developer")}
 
 
 @dataclass(frozen=True)

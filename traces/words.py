@@ -211,8 +211,8 @@ class Excerpt:
     after: str
 
 
-def excerpt(text: str, pattern: re.Pattern[str], *, around: int = 70) -> Excerpt | None:
-    """Return the first match of a folded pattern in a text, with some text on both sides, on one line."""
+def excerpt(text: str, pattern: re.Pattern[str], *, before_it: int = 24, after_it: int = 90) -> Excerpt | None:
+    """Return the first match of a folded pattern in a text, with so many characters on both sides, on one line."""
     whole = unicodedata.normalize("NFC", text)
     folded = fold(whole)
     match = pattern.search(folded)
@@ -221,11 +221,11 @@ def excerpt(text: str, pattern: re.Pattern[str], *, around: int = 70) -> Excerpt
     start, end = match.span()
     if len(folded) != len(whole) or not whole.isascii():
         start, end = unfolded(whole, start, end)
-    before, found, after = whole[max(0, start - around) : start], whole[start:end], whole[end : end + around]
-    if start > around:
-        before = "…" + before.split(" ", 1)[-1] if " " in before else "…" + before
-    if end + around < len(whole):
-        after = after.rsplit(" ", 1)[0] + "…" if " " in after else after + "…"
+    before, found, after = whole[max(0, start - before_it) : start], whole[start:end], whole[end : end + after_it]
+    if start > before_it:
+        before = "…" + (before.split(" ", 1)[1] if " " in before.rstrip() else before)
+    if end + after_it < len(whole):
+        after = (after.rsplit(" ", 1)[0] if " " in after else after) + "…"
     return Excerpt(one_line(before), one_line(found), one_line(after))
 
 
