@@ -70,6 +70,7 @@ class SpanTree {
     this.shown = new Int32Array(0);
     this.place = new Int32Array(this.n).fill(-1); // row -> place among those shown
     this.matches = null;
+    this.worst = new Uint8Array(this.n); // of the calls that repeat a row: 1 suspected, 2 failed
     this.icons = cols.kinds.map(([, css, icon, label]) => ({ css, icon: `#i-${icon}`, label }));
     this.missing = cols.kinds.findIndex(([kind]) => kind === "missing");
     this.agent = cols.kinds.findIndex(([kind]) => kind === "agent");
@@ -288,10 +289,12 @@ class SpanTree {
     use.setAttribute("href", look.icon);
     title.textContent = this.text("name", row);
     detail.textContent = this.detail(row, depth, isShut);
-    mark.hidden = !cols.error[row] && !((isShut || this.lanes) && this.failed[row]);
-    mark.title = cols.error[row] ? "Error" : `${count(this.failed[row])} failed under it`;
-    warn.hidden = !mark.hidden || !this.isSuspect(row);
-    warn.title = warn.hidden ? "" : cols.flags.get(row).join(" ");
+    const worst = this.foldsRepeats ? this.worst[row] : 0;
+    const hasFailed = (isShut || this.lanes) && this.failed[row];
+    mark.hidden = !cols.error[row] && !hasFailed && worst < 2;
+    mark.title = cols.error[row] ? "Error" : hasFailed ? `${count(this.failed[row])} failed under it` : "One of the repeated calls failed";
+    warn.hidden = !mark.hidden || !(this.isSuspect(row) || worst);
+    warn.title = warn.hidden ? "" : (cols.flags.get(row) || ["One of the repeated calls looks like a failure."]).join(" ");
     element.title = this.sum(row);
     length.textContent = this.value(row);
     this.drawBar(bar, text, row);
@@ -636,6 +639,7 @@ class SpanTree {
       if (number === call[1]) {
         this.repeats[first] = (this.repeats[first] || 1) + 1;
         this.repeats[row] = -1;
+        this.worst[first] = Math.max(this.worst[first], this.cols.error[row] ? 2 : this.isSuspect(row) ? 1 : 0);
         repeats++;
       } else last.set(this.parent[row], [call[1], row]);
     }

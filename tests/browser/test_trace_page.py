@@ -264,6 +264,7 @@ def test_repeated_calls_fold_into_the_first_with_a_count(tree, transactional_db)
         make_span(**common, span_id=name, start_ns=T + at * MS, end_ns=T + at * MS + MS, tool={"name": "look", "arguments": {"page": page}})
         for at, (name, page) in enumerate(calls, 1)
     ]  # fmt: skip
+    tools[1].status, tools[1].error_message = "error", "No such page"
     ingest_spans(project, [make_span(trace_id=TRACE, span_id="root", start_ns=T, end_ns=T + 9 * MS), *tools])
     page = tree()
     page.wait_for_selector("[data-repeats]:not([hidden])")
@@ -272,6 +273,7 @@ def test_repeated_calls_fold_into_the_first_with_a_count(tree, transactional_db)
     page.click("[data-repeats]")
     assert page.locator(SHOWN).count() == 4
     assert "2 times · page: 1" in page.text_content(f"{SHOWN} >> nth=1")
+    assert page.locator(f"{SHOWN} >> nth=1 >> .mark--bad").is_visible()
     page.reload()
     page.wait_for_selector("#span-tree[data-ready]")
     until(page, "document.querySelectorAll('#span-tree [role=treeitem]:not([hidden])').length === 4")
