@@ -47,8 +47,8 @@ COLUMNS = (
 )  # fmt: skip
 ELSEWHERE = frozenset(
     (
-        "trace_id", "span_id", "parent_span_id", "kind", "start_ns", "end_ns", "position", "status", "usage", "input_messages", "earlier_messages",
-        "output_messages", "available_tools", "origin", *TEXT_SIZES,
+        "trace_id", "span_id", "parent_span_id", "kind", "start_ns", "end_ns", "position", "status", "usage", "input_messages",
+        "earlier_messages", "output_messages", "available_tools", "origin", *TEXT_SIZES,
     )
 )  # fmt: skip
 EMPTY = SpanRecord("", "")

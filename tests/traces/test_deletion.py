@@ -175,7 +175,7 @@ def run_command(*arguments: str) -> str:
     return out.getvalue()
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_command_names_asks_and_deletes_what_is_old_with_an_audit_entry(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     project = make_project(slug="shop")
