@@ -44,7 +44,7 @@ NUMBER_COLUMNS = {
     "tool_calls": "tool_call_count",
     "errors": "error_count",
 }
-FLOAT_COLUMNS = ("duration_ms", "cost_usd")
+FLOAT_COLUMNS = ("duration_ms", "cost_usd", "value")
 PRESENT = {
     "agent": ~Q(agent_name="", agent_id=""),
     "cost": Q(cost_usd__isnull=False),

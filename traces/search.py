@@ -58,6 +58,7 @@ class Key:
     """A key of the language. A name ending in a dot is a prefix: `meta.` takes any name after it.
 
     `build(condition, project)` makes the filter of a key that an app above registered; None for the keys of this app.
+    `names(project)` lists what may follow its prefix.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Key:
     choices: tuple[str, ...] = ()
     sample: str = ""
     build: Callable[["Condition", Any], Any] | None = None
+    names: Callable[[Any], list[str]] | None = None  # of a project: what may follow a prefix
 
     @property
     def is_prefix(self) -> bool:
@@ -288,7 +290,20 @@ def parse(text: str, *, now: datetime | None = None) -> Query:
         raise QueryError("The query holds a NUL character.", nul, nul + 1)
     reader = Reader(text, now or datetime.now(UTC))
     terms = reader.read_choices(0)
+    if len(terms) == 1 and isinstance(terms[0], Group):
+        check_partners(text, terms[0], reader.now)
     return Query(tuple(terms))
+
+
+def check_partners(text: str, group: Group, now: datetime) -> None:
+    """Refuse a parenthesis without a partner in a query that is put into parentheses as a whole: it would be read anew otherwise."""
+    try:
+        Reader(group.text, now).read_choices(0)
+    except QueryError:
+        place = next((place for place, char in enumerate(text) if char in "()"), 0)
+        raise QueryError(
+            "A parenthesis has no partner; to look for the sign itself, use quotes.", place, place + 1
+        ) from None
 
 
 class Reader:

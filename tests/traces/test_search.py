@@ -182,3 +182,100 @@ def test_range_query_replaces_the_times_it_had():
 )
 def test_complete_with_replaces_what_is_being_typed(text, value, whole):
     assert search.complete_with(text, search.unfinished(text), value) == whole
+
+
+def shape(terms) -> list:
+    return [(("not", shape_of(term)) if term.negated else shape_of(term)) for term in terms]
+
+
+def shape_of(term):
+    if isinstance(term, search.Group):
+        return [shape(choice) for choice in term.choices]
+    return term.label if isinstance(term, Condition) else term.content
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a OR b", [[["a"], ["b"]]]),
+        ("a b OR c", [[["a", "b"], ["c"]]]),
+        ("a AND b", ["a", "b"]),
+        ("x (a OR b)", ["x", [["a"], ["b"]]]),
+        ("-(a b)", [("not", [["a", "b"]])]),
+        ("NOT tag:x", [("not", "tag")]),
+        ("(status:ok OR (tag:a model:b)) c", [[["status"], [[["tag", "model"]]]], "c"]),
+        ("f(x) y", ["f(x)", "y"]),
+        ("(f(x) y)", [[["f(x)", "y"]]]),
+        ("(agent:a,b)", [[["agent"]]]),
+        ('("x")', [[["x"]]]),
+        ("or ORDER and", ["or", "ORDER", "and"]),
+        ('"OR" a', ["OR", "a"]),
+    ],
+)
+def test_parse_or_and_parentheses(text, expected):
+    query = parse(text)
+    assert shape(query.terms) == expected
+    again = parse(query.text)
+    assert shape(again.terms) == expected
+    assert parse(search.toggle(query, "agent", "z")).values("agent")[-1:] == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "part"),
+    [
+        ("OR a", (0, 2), "between two parts"),
+        ("a OR", (2, 4), "Nothing follows OR"),
+        ("a OR OR b", (5, 7), "between two parts"),
+        ("(a", (0, 1), "not closed"),
+        ("a ()", (2, 4), "hold nothing"),
+        ("(a)b", (3, 4), "space is missing"),
+        ("(" * 13 + "a", (12, 13), "deep at most"),
+        ("(stauts:ok)", (1, 7), "Did you mean status?"),
+        ("kind:tol", (5, 8), "Did you mean tool?"),
+    ],
+)
+def test_parse_bad_groups_say_where_and_what(text, place, part):
+    with pytest.raises(QueryError) as caught:
+        parse(text, now=NOW)
+    assert (caught.value.start, caught.value.end) == place
+    assert part in caught.value.message
+
+
+def test_parse_never_breaks_otherwise():
+    import random
+
+    chance = random.Random(5)
+    pieces = [
+        "(",
+        ")",
+        "-",
+        '"',
+        "\\",
+        "OR",
+        "AND",
+        "NOT",
+        " ",
+        "  ",
+        "agent:",
+        "tokens:>",
+        "x",
+        ",",
+        "*",
+        "5..",
+        "é",
+        "退",
+        "\u202e",
+        "has:",
+        "after:1e9",
+    ]
+    for _ in range(3000):
+        text = "".join(chance.choices(pieces, k=chance.randrange(1, 14)))
+        search.unfinished(text)
+        try:
+            query = parse(text)
+        except QueryError as caught:
+            error = caught
+        else:
+            assert shape(parse(query.text).terms) == shape(query.terms), text
+            continue
+        assert 0 <= error.start < error.end <= len(text) + 1, text

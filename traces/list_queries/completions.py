@@ -70,6 +70,8 @@ def completions(project: Project, text: str, *, limit: int = 10) -> list[Complet
         names = [(key.name, key.help) for key in search.KEYS.values() if not key.is_prefix]
         names += [(key.name, key.help) for key in search.KEYS.values() if key.is_prefix and key.name != "meta."]
         names += [(name, "Metadata") for name in meta_names(project)]
+        for key in search.KEYS.values():
+            names += [(key.name + name, key.help) for name in (key.names(project) if key.names else [])]
         found = best_matches(end.name, [name for name, _help in names], limit=limit)
         helps = dict(names)
         return [Completion(name, helps[name], search.complete_with(text, end, name)) for name in found]
