@@ -33,6 +33,7 @@ urlpatterns = [
     path("api/traces/<text:trace_id>", api.trace_detail, name="api_trace"),
     # Pages: the list, sending
     path("p/<slug:project_slug>/traces", list_views.trace_list, name="trace_list"),
+    path("p/<slug:project_slug>/new-traces", list_views.fresh_traces, name="fresh_traces"),
     path("p/<slug:project_slug>/query-completions", list_views.completions, name="completions"),
     path("p/<slug:project_slug>/send", send.send, name="send"),
     path("p/<slug:project_slug>/send/first-trace.json", send.first_trace, name="first_trace"),

@@ -76,9 +76,9 @@ def test_number_of_queries_does_not_grow_with_the_list(client, project, url, cou
     client.get(url)
     with CaptureQueriesContext(connection) as queries:
         client.get(url)
-    # the range, the page, its suspicions, the figures with facets, the facets of terms, saved views
-    assert len([query for query in queries if "traces_" in query["sql"]]) == 6
-    assert len(queries) <= 8
+    # the range, the page, its suspicions, the figures with facets, the facets of terms, saved views, the mark
+    assert len([query for query in queries if "traces_" in query["sql"]]) == 7
+    assert len(queries) <= 9
 
 
 def test_facet_link_filters_and_its_chip_takes_it_back(client, project, url):
@@ -254,3 +254,21 @@ def test_beyond_the_cap_a_filtered_list_says_that_there_are_more(client, project
     page = client.get(url, {"q": "agent:a"}).content.decode()
     assert "3+ traces" in page
     assert "More than 3 traces match" in page
+
+
+def test_new_traces_are_announced_and_the_list_stays(client, project, url):
+    make_recent(project, agent_name="a")
+    poll = client.get(url, {"q": "agent:a"}).context["poll_url"]
+    assert "new run" not in text_of(client.get(poll))
+    make_recent(project, agent_name="a")
+    make_recent(project, agent_name="b")
+    answer = text_of(client.get(poll))
+    assert "1 new run, show" in answer
+    assert f'href="{url}?q=agent%3Aa&amp;range=14d"' in answer
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"since": "x"}, {"since": "9" * 40}, {"since": "-1", "q": "((("}, {"since": "1", "q": "\0"}]
+)
+def test_poll_with_odd_values_answers(client, project, url, state):
+    assert client.get(reverse("traces:fresh_traces", args=[project.slug]), state).status_code == 200

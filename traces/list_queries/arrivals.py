@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from accounts.models import Project
+from traces.filters import filtered
 from traces.models import Trace
+from traces.search import Condition, Query
 
 MOST_ARRIVALS = 100
 
@@ -34,3 +36,14 @@ def arrivals(project: Project, *, since: int) -> Arrival:
     if found:
         return Arrival(len(found), found[0][0], found[0][1], False)
     return Arrival(0, "", None, since == 0)
+
+
+def newest_mark() -> int:
+    """Return the mark after which a trace of any project is new."""
+    return Trace.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+
+def count_fresh(project: Project, query: Query, *, since: int) -> int:
+    """Count the traces stored after a mark that match a query (up to MOST_ARRIVALS), the words that it looks for aside."""
+    known = Query(tuple(term for term in query.terms if isinstance(term, Condition)))
+    return len(filtered(project, known).filter(pk__gt=since).order_by("-pk").values_list("pk")[:MOST_ARRIVALS])

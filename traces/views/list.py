@@ -194,10 +194,18 @@ def show_list(
         "facets": facet_links(summary.facets, address) if summary else [],
         "cap": list_queries.TEXT_CAP if summary and summary.is_text else list_queries.CAP,
         "state_url": address.url(q=""),
+        "poll_url": poll_url(project, address),
         "all_time_url": address.url(range="all"),
     }
     template = "traces/_trace_browser.html" if request.wants_partial else "traces/trace_list.html"
     return render(request, template, context)
+
+
+def poll_url(project: Any, address: ListAddress) -> str:
+    """Return the address that says how many traces came since now."""
+    mark = list_queries.newest_mark()
+    path = reverse("traces:fresh_traces", args=[project.slug])
+    return f"{path}?{urlencode({'since': mark, 'q': address.q, 'range': address.range})}"
 
 
 def has_words(terms: Iterable[search.Term]) -> bool:
@@ -314,3 +322,25 @@ def completions(request: ProjectRequest) -> HttpResponse:
     """List what may come next in the query field, for the text typed so far (`add`)."""
     found = list_queries.completions(request.project, request.GET.get("add", ""))
     return render(request, "traces/_completions.html", {"completions": found})
+
+
+@require_GET
+@project_page()
+def fresh_traces(request: ProjectRequest) -> HttpResponse:
+    """Say how many traces came since the list was drawn (`since`); asked every few seconds. The list itself stays as it is."""
+    text = request.GET.get("since", "")
+    since = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    try:
+        query = search.parse(request.GET.get("q", ""))
+    except QueryError:
+        query = Query()
+    count = list_queries.count_fresh(request.project, query, since=since)
+    path = reverse("traces:trace_list", args=[request.project.slug])
+    address = ListAddress(path, query.text, request.GET.get("range", ""), list_queries.DEFAULT_SORT)
+    context = {
+        "fresh": count,
+        "is_most": count >= list_queries.MOST_ARRIVALS,
+        "fresh_url": address.url(),
+        "poll_url": f"{request.path}?{urlencode({'since': since, 'q': query.text, 'range': address.range})}",
+    }
+    return render(request, "traces/_fresh_traces.html", context)
