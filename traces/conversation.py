@@ -351,15 +351,22 @@ class Reader:
         ]
 
     def open_trace(self, trace_id: str) -> None:
-        """Add what a trace was given where none of its model calls says so. What a sub-agent was asked is not that."""
-        for record in self.of_trace[trace_id]:
-            if record.kind != "llm" or self.sub_agent(record) is not None:
-                continue
-            if any(message["role"] == "user" for message in record.input_messages):
-                return
+        """Add what a trace was given where none of its model calls says so, or where the one that does comes late: after sub-agents
+        and tools have worked. What a sub-agent was asked is not that.
+        """
+        records = self.of_trace[trace_id]
+        calls = [record for record in records if record.kind == "llm" and self.sub_agent(record) is None]
+        asked = [one for record in calls for one in record.input_messages if one["role"] == "user"]
+        first = next((record for record in records if record.kind in ("llm", "tool", "event")), None)
+        if asked and (first is None or first is calls[0] or any(record.kind == "event" for record in records)):
+            return  # an event is something said, in its place
         thread = self.thread(None)
         for record in self.tops(trace_id)[:1]:
             for place, message in enumerate(spoken(record.input_messages, record.input, "user")):
+                if asked and not any(
+                    text_of(one.get("content")) == text_of(message.get("content")) for one in asked[:1]
+                ):
+                    continue
                 at = f"/input_messages/{place}" if record.input_messages else "/input"
                 self.add(thread, message, record, None, at)
 

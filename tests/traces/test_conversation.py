@@ -280,3 +280,19 @@ def test_what_the_run_was_asked_comes_first_where_only_sub_agents_have_messages(
         ("No.", True, "/output_messages/0"),
     ]
     assert found[-1][0] == "One differs."
+
+
+def test_question_stands_first_where_the_agent_itself_speaks_last():
+    question = [{"role": "user", "content": "Check every page"}]
+    records = [
+        span(1, kind="agent", input="Check every page"),
+        span(2, 1, kind="tool", tool={"name": "check", "arguments": {"page": 1}, "result": "same"}),
+        span(3, 1, input_messages=question, output_messages=[{"role": "assistant", "content": "All the same."}]),
+    ]
+    found = [(entry["role"], entry["content"]) for entry in conversation(records)]
+    assert found == [
+        ("user", "Check every page"),
+        ("assistant", None),
+        ("tool", "same"),
+        ("assistant", "All the same."),
+    ]
