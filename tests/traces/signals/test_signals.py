@@ -303,3 +303,27 @@ def test_detectors_keep_to_little_memory_on_a_run_of_thousands_of_calls():
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 60_000_000  # bytes; a set of words for each act would take gigabytes
+
+
+def test_a_run_of_ten_thousand_calls_is_looked_at_in_seconds():
+    import time
+
+    from traces.acts import Act, Run
+
+    acts = []
+    for n in range(10_000):
+        result = {
+            "id": f"A{n}",
+            "city": f"town{n}",
+            "total": n,
+            "carrier": "Nordpost",
+            "items": [f"thing{n}", "desk"],
+            "note": "said before",
+        }
+        acts.append(
+            Act("call", f"s{n}", name="get_order", arguments={"id": f"A{n}"}, result=result, has_result=True, place=n)
+        )
+        acts.append(Act("message", f"m{n}", role="assistant", text=f"It is in town{n}, with thing{n} in it."))
+    started = time.perf_counter()
+    find_signals(Run(acts, []))
+    assert time.perf_counter() - started < 10
