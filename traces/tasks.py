@@ -34,7 +34,7 @@ def look_for_texts() -> None:
         return
     close_old_connections()
     try:
-        text_index.index_pending()
+        text_index.index_pending(gives_way=True)
     finally:
         close_old_connections()
         indexing.release()

@@ -27,6 +27,8 @@ from traces.words import Indexed, index_words, parts_of
 log = logging.getLogger(__name__)
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 AT_ONCE = 200  # traces in one transaction
+FLOOD_MARKS = 100  # so many traces changed within a second: ingest goes first
+FLOOD_S = 20  # but not for longer
 SPANS_AT_ONCE = 2_000  # spans in one transaction, unless one trace has more
 LOCK = 0x6D62 << 8 | 1  # "mb": our corner of the space of advisory locks
 MERGED = 8  # lists of words of one level that are merged into one of the next
@@ -164,15 +166,31 @@ def alone() -> Iterator[bool]:
         yield True
 
 
-def index_pending(*, for_s: float = 8.0) -> int:
+def is_flooded() -> bool:
+    """Say whether so much is coming in just now that indexing would take the processor and the turn to write from it.
+
+    The oldest mark does not wait longer than FLOOD_S for that.
+    """
+    now_ns = time.time_ns()
+    newest = list(SearchPending.objects.order_by("-pk").values_list("since_ns", flat=True)[:FLOOD_MARKS])
+    oldest = SearchPending.objects.order_by("pk").values_list("since_ns", flat=True).first()
+    return (
+        oldest is not None
+        and len(newest) == FLOOD_MARKS
+        and newest[-1] > now_ns - 10**9
+        and oldest > now_ns - FLOOD_S * 10**9
+    )
+
+
+def index_pending(*, for_s: float = 8.0, gives_way: bool = False) -> int:
     """Index the traces that are pending, oldest mark first, for at most some seconds. Returns how many marks were done.
 
-    Safe at any time, in any number: one works and the others return at once.
+    Safe at any time, in any number: one works and the others return at once. `gives_way`: not while very much is coming in.
     """
     until = time.monotonic() + for_s
     done = 0
     with alone() as mine:
-        while mine and time.monotonic() < until:
+        while mine and time.monotonic() < until and not (gives_way and is_flooded()):
             marks = list(SearchPending.objects.order_by("pk").values_list("pk", "trace_id")[: 10 * AT_ONCE])
             if not marks:
                 break

@@ -1,9 +1,11 @@
 """The search index: what ingest leaves pending is indexed, once, and goes when what it indexes goes."""
 
+import time
+
 import pytest
 from django.db import connection
 
-from tests.factories import make_span
+from tests.factories import make_project, make_span
 from traces import text_index
 from traces.models import Body, SearchPending, SearchText, SearchWords, Trace, TraceTexts
 from traces.services import ingest_spans
@@ -140,3 +142,16 @@ def test_lists_of_words_are_merged(project):
 @pytest.mark.parametrize("keys", [[], [7], [3, 1, 2], range(5, 5000, 3), [2**40, 1]])
 def test_pack_and_unpack_are_inverse(keys):
     assert text_index.unpack(text_index.pack(keys)).tolist() == sorted(keys)
+
+
+@pytest.mark.django_db
+def test_indexer_gives_way_to_a_flood_of_spans_but_not_for_long():
+    project = make_project()
+    ingest_spans(project, [make_span() for _ in range(text_index.FLOOD_MARKS)])
+    SearchPending.objects.update(since_ns=time.time_ns())
+    assert text_index.index_pending(gives_way=True) == 0
+    oldest = SearchPending.objects.order_by("pk").first()
+    SearchPending.objects.filter(pk=oldest.pk).update(since_ns=time.time_ns() - (text_index.FLOOD_S + 1) * 10**9)
+    assert text_index.index_pending(gives_way=True) >= text_index.FLOOD_MARKS
+    ingest_spans(project, [make_span()])
+    assert text_index.index_pending(gives_way=True) == 1
