@@ -135,5 +135,8 @@ def test_recorded_traces_are_graded_by_score_label_and_vectors(project, server):
 
 def test_the_verdict_is_about_the_first_rubric_also_after_other_judges(project):
     graders = [GRADERS[0], GRADERS[3], rubric_spec(project)]
-    assert comparison_report(make_comparison(project=project, graders=graders)).primary.name == "Correctness"
-    assert comparison_report(make_comparison(project=project, graders=graders[:2])).primary.name == "score"
+    items = [{"input": "ask", "mark": "1", "reference": "x"}]
+    assert (
+        comparison_report(make_comparison(project=project, items=items, graders=graders)).primary.name == "Correctness"
+    )
+    assert comparison_report(make_comparison(project=project, items=items, graders=graders[:2])).primary.name == "score"

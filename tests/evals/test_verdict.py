@@ -18,7 +18,7 @@ def say(a, b, *, final=True, one=A, other=B, scale=(1.0, 5.0)):
 
 def test_a_clear_win_says_who_on_what_by_how_much_at_what_cost_and_the_trade_off():
     verdict = say([3.0] * 40, [3.4, 3.5] * 20)
-    assert verdict.sentence.startswith("B beats A on correctness by +0.45 points (95% CI 0.43 to 0.47)")
+    assert verdict.sentence.startswith("B beats A on correctness by +0.45 points (95% CI 0.43 to 0.46)")
     assert verdict.sentence.endswith("and costs 38% less.")
     assert verdict.trade_off == "It is slower: the slowest 5% of answers take 11.90 s or more, against 9.80 s."
 
@@ -26,7 +26,7 @@ def test_a_clear_win_says_who_on_what_by_how_much_at_what_cost_and_the_trade_off
 def test_a_clear_loss_names_the_baseline_as_the_winner_with_a_positive_gain():
     verdict = say([3.4, 3.5] * 20, [3.0] * 40)
     assert verdict.sentence.startswith(
-        "A beats B on correctness by +0.45 points (95% CI 0.43 to 0.47) and costs 62% more."
+        "A beats B on correctness by +0.45 points (95% CI 0.43 to 0.46) and costs 62% more."
     )
 
 
