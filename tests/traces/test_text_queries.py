@@ -122,6 +122,7 @@ def test_words_for_which_too_many_words_stand_are_looked_for_in_the_texts(talks,
 def test_pages_of_words_with_many_hits_follow_each_other_in_any_order(project, monkeypatch):
     monkeypatch.setattr(text_queries, "MANY", 3)
     monkeypatch.setattr("traces.list_queries.pages.LOOK_AT", (2, 3))
+    monkeypatch.setattr("traces.list_queries.pages.Clock", lambda: text_queries.Clock(60.0))
     names = [f"t{number:02}" for number in range(30)]
     for number, name in enumerate(names):
         text = "common word" if number % 3 else "other"
