@@ -363,7 +363,7 @@ class ProjectIndexing:
                 places = [(text.trace, text.part) for text in some if text.trace is not None]
                 delete_texts(self.find_places(places))
                 rows = [(one.key, self.project_pk, one.body, one.trace, one.part, one.content) for one in some]
-                tokens = [(one.key, " ".join(sorted(one.words.tokens))) for one in some]
+                tokens = [(one.key, " ".join(one.words.tokens)) for one in some]
                 if connection.vendor == "postgresql":
                     joined = [(*row, held) for row, (_, held) in zip(rows, tokens, strict=True)]
                     self.store.insert("traces_searchtext", (*columns, "tokens"), joined)
@@ -440,7 +440,7 @@ def merge_words(project_pk: int) -> None:
             merged.update(unpack_words(row.content).split(b"\n"))
         merged.discard(b"")
         content = b"\n" + b"\n".join(sorted(merged)) + b"\n"
-        packed = zlib.compress(content, 6)
+        packed = zlib.compress(content, 1)
         above = TOP_LEVEL if len(content) > LONGEST_LIST else level + 1
         with store_of().in_turn(), transaction.atomic():
             SearchWords.objects.filter(pk__in=[row.pk for row in rows]).delete()
@@ -449,7 +449,7 @@ def merge_words(project_pk: int) -> None:
 
 def pack_words(words: Iterable[str]) -> bytes:
     """Write words as a compressed list, one a line, with a line end before and after each."""
-    return zlib.compress(b"\n" + b"\n".join(sorted(word.encode("utf-8", "replace") for word in words)) + b"\n", 6)
+    return zlib.compress(b"\n" + b"\n".join(sorted(word.encode("utf-8", "replace") for word in words)) + b"\n", 1)
 
 
 def unpack_words(content: bytes | memoryview) -> bytes:

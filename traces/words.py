@@ -82,8 +82,10 @@ def index_words(text: str) -> Indexed:
     """Return the tokens and words of a text."""
     folded = fold(text)
     if folded.isascii():
-        words = {part for word in set(ASCII_WORD.findall(folded)) for part in windows(word)}
-        return Indexed({encode(word) for word in words}, words)
+        words = set(ASCII_WORD.findall(folded))
+        if any(len(word) > MAX_WORD for word in words):
+            words = {part for word in words for part in windows(word)}
+        return Indexed({encode(word) for word in words} if "0u" in folded else words, words)
     words, others = set(), set()
     for run, word, sign in set(TOKEN.findall(folded)):
         if word:
