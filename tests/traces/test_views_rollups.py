@@ -21,7 +21,8 @@ def make_week(project):
         make_trace(project, agent_name="refund", session_id=f"c{number // 2}", start_ns=T + number * DAY,
                    duration_ms=1000.0 * (number + 1), status="error" if number == 0 else "ok", total_tokens=100, cost_usd=0.5 if number < 2 else None,
                    version=f"v{number // 2}",
-                   model_names=["gpt"] if number else ["gpt", "other"], input_preview=f"question {number} {EVIL}",
+                   model_names=["gpt"] if number else ["gpt", "other"],
+                   input_preview=f"question {number} {EVIL}",
                    terms={"signal": ["loop"]} if number == 3 else {})  # fmt: skip
     make_trace(project, agent_name="billing", start_ns=T, duration_ms=None, end_ns=None)
     make_trace(project, agent_name="", start_ns=T)
