@@ -19,8 +19,8 @@ def page(client, name, *args, **query):
 def make_week(project):
     for number in range(4):
         make_trace(project, agent_name="refund", session_id=f"c{number // 2}", start_ns=T + number * DAY,
-                   duration_ms=1000.0 * (number + 1), status="error" if number == 0 else "ok", total_tokens=100, cost_usd=0.5 if number < 2 else None,
-                   version=f"v{number // 2}",
+                   duration_ms=1000.0 * (number + 1), status="error" if number == 0 else "ok", total_tokens=100,
+                   cost_usd=0.5 if number < 2 else None, version=f"v{number // 2}",
                    model_names=["gpt"] if number else ["gpt", "other"],
                    input_preview=f"question {number} {EVIL}",
                    terms={"signal": ["loop"]} if number == 3 else {})  # fmt: skip
