@@ -59,8 +59,13 @@ PAGES: dict[str, tuple[Role | None, Role | None]] = {
     "views/<int:pk>/delete": (None, VIEWER),
     "traces/<text:trace_id>/story": (VIEWER, None),
     "traces/<text:trace_id>/notes": (None, REVIEWER),
-    "traces/<text:trace_id>/notes/<int:pk>/delete": (None, REVIEWER),
+    "traces/<text:trace_id>/notes/<int:pk>/remove": (None, REVIEWER),
     "traces/<text:trace_id>/tags": (None, REVIEWER),
+    "new-traces": (VIEWER, None),
+    "export-traces": (VIEWER, VIEWER),
+    "sessions": (VIEWER, None),
+    "agents": (VIEWER, None),
+    "agents/<text:name>": (VIEWER, None),
     "sessions/<text:session_id>": (VIEWER, None),
     "traces/<text:trace_id>/spans.json": (VIEWER, None),
     "traces/<text:trace_id>/calls.json": (VIEWER, None),
@@ -95,6 +100,11 @@ PAGES: dict[str, tuple[Role | None, Role | None]] = {
     "comparisons/<int:pk>/steer": (None, ENGINEER),
     "comparisons/<int:pk>/export.csv": (VIEWER, None),
     "comparisons/<int:pk>/export.jsonl": (VIEWER, None),
+    # Last: what they take away is a 404 afterwards.
+    "datasets/<slug:dataset_slug>/delete": (ENGINEER, ENGINEER),
+    "traces/<text:trace_id>/delete": (ENGINEER, ENGINEER),
+    "sessions/<text:session_id>/delete": (ENGINEER, ENGINEER),
+    "settings/delete": (ADMIN, ADMIN),
 }
 # For programs: the methods, and the scope that a key needs (r: read for GET, write for the rest; i: ingest).
 PROGRAMS: dict[str, tuple[str, str]] = {

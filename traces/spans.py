@@ -58,7 +58,7 @@ class SpanRecord:
     tags: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     input_messages: list[Message] = field(default_factory=list)
-    earlier_messages: int = 0  # messages before `input_messages` that a reader left out, since other spans read with it have them
+    earlier_messages: int = 0  # those before them that a reader left out, since other spans read with it have them
     output_messages: list[Message] = field(default_factory=list)
     input: Any = None  # what was given, where it is not (only) messages: text or JSON
     output: Any = None

@@ -230,5 +230,5 @@ def test_form_without_token_is_refused_with_a_page_in_words(login_off, project):
 def test_every_link_of_the_shell_leads_somewhere(client, login_off, project):
     html = client.get("/p/default/settings").content.decode()
     links = re.findall(r'<a class="(?:nav__item|brand|side__search)" href="([^"]*)"', html)
-    assert len(links) == 9
+    assert len(links) == 11
     assert all(link.startswith("/p/default") for link in links)
