@@ -3,8 +3,8 @@
     python -m venv /somewhere && /somewhere/bin/pip install arize-phoenix
     python bench/beside_phoenix.py --phoenix /somewhere/bin/python [--spans 10000] [--connections 4] [--payloads DIR]
 
-A span counts as readable once the server's own API says that it is there; the clock runs from the first request until all
-are (or until --wait seconds after the last answer). Then the list of traces is opened in Chromium, three times, and the median time
+A span of Phoenix counts as readable once its own API says that it is there, one of Markbook once it is a committed row, which its
+API reads; the clock runs from the first request until all are (or until --wait seconds after the last answer). Then the list of traces is opened in Chromium, three times, and the median time
 until its first row can be seen is taken. Phoenix runs with its own defaults (SQLite in a folder of its own).
 """
 
