@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, IntegrityError, close_old_connections, connection
 
 from providers.models import Call
 
@@ -94,12 +94,17 @@ class Bookkeeper:
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
     def write_batch(self, batch: list[Booking]) -> bool:
-        """Write entries; False where the database is away. Entries that it refuses for good are dropped one by one."""
+        """Write entries; False where the database is away. Of a batch with an entry that it refuses (its project is gone) the others
+        are written one by one.
+        """
         with self.writing:
             wanted = [booking for booking in batch if not booking.is_withdrawn]
             try:
                 if wanted:
                     self.write([booking.call for booking in wanted])
+            except IntegrityError:
+                self.write_singly(wanted)
+                return True
             except DatabaseError as error:
                 if not connection.in_atomic_block:
                     connection.close()
@@ -113,6 +118,18 @@ class Bookkeeper:
                 booking.is_written.set()
         self.is_behind = False
         return True
+
+    def write_singly(self, batch: list[Booking]) -> None:
+        """Write entries one at a time; one that the database refuses is named in the log and let go."""
+        for booking in batch:
+            try:
+                self.write([booking.call])
+            except IntegrityError as error:
+                log.warning("Proxy: a call to %s is not in the book: %s", booking.call.model, error)
+            except DatabaseError:  # it went away in between: the entry is written with the call's end
+                return
+            else:
+                booking.is_written.set()
 
 
 def write_calls(calls: Sequence[Call]) -> None:

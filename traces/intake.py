@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,9 @@ from traces.services import IngestResult, ingest_logs, ingest_spans
 log = logging.getLogger(__name__)
 SIZES = struct.Struct("!IQ")  # of the head, of the body
 ANSWER_S = 300  # a batch that waits longer for its answer is sent again by its sender
+ACCEPT_S = 10  # so long a web process waits for one that is free; then it takes the batch in itself
+AVOID_S = 30  # and after that it asks nobody for so long
+ACCEPTED = b"\x01"
 AT_ONCE = 1024 * 1024  # bytes
 
 
@@ -88,19 +92,32 @@ def receive(kind: str, project: Project, body: bytes, content_type: str) -> list
     return [str(reason) for reason in answer["rejected"]]
 
 
+class Avoided:
+    """Until when this web process asks no intake process, since none was free for ACCEPT_S (monotonic seconds)."""
+
+    until = 0.0
+
+
 def connect() -> socket.socket | None:
-    """Return a connection to whoever takes batches in; None where nobody does."""
+    """Return a connection to an intake process that has accepted it; None where nobody does."""
     address = os.environ.get("MARKBOOK_INTAKE_SOCKET", "")
-    if not address:
+    if not address or time.monotonic() < Avoided.until:
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(ANSWER_S)
+        connection.settimeout(ACCEPT_S)
         connection.connect(address)
-    except OSError:
-        connection.close()
-        return None
-    return connection
+        # The socket is open for as long as the server runs, also while no process is behind it: only an answer counts.
+        if connection.recv(1) == ACCEPTED:
+            connection.settimeout(ANSWER_S)
+            return connection
+    except TimeoutError:
+        Avoided.until = time.monotonic() + AVOID_S
+        log.warning("Intake: no process was free for %s s; batches are taken in here for %s s.", ACCEPT_S, AVOID_S)
+    except OSError as error:
+        log.debug("Intake: nobody listens: %s", error)
+    connection.close()
+    return None
 
 
 def hand_over(connection: socket.socket, head: dict[str, Any], body: bytes) -> dict[str, Any]:
@@ -164,6 +181,7 @@ def serve(listener: socket.socket) -> None:
 def answer_one(connection: socket.socket) -> None:
     """Take in the batch of one connection, and say what became of it."""
     try:
+        connection.sendall(ACCEPTED)
         head, body = read_frame(connection)
     except (OSError, EOFError) as error:
         log.warning("Intake: a batch broke off: %s", error)

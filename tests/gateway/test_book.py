@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 
 from gateway.book import Booking, Bookkeeper, write_calls
 from gateway.recorder import new_call
@@ -83,6 +83,23 @@ def test_calls_are_booked_once_when_the_database_is_back():
     assert all(booking.is_written.wait(5) for booking in bookings)
     assert written == [booking.call for booking in bookings]
     assert bookkeeper.is_behind is False
+
+
+def test_an_entry_that_the_database_refuses_keeps_no_other_out_of_the_book(caplog):
+    written, calls = [], [make_call() for _ in range(3)]
+
+    def write(batch):
+        if calls[1] in batch:
+            raise IntegrityError("its project is gone")
+        written.extend(batch)
+
+    bookings = [Booking(call) for call in calls]
+    with caplog.at_level(logging.WARNING):
+        assert Bookkeeper(write).write_batch(bookings) is True
+
+    assert written == [calls[0], calls[2]]
+    assert [booking.is_written.is_set() for booking in bookings] == [True, False, True]
+    assert "is not in the book: its project is gone" in caplog.text
 
 
 def test_a_call_that_was_withdrawn_is_not_written_and_a_written_one_cannot_be_withdrawn():

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 import pytest
 from django.db import connections
@@ -18,6 +19,7 @@ PROTOBUF = "application/x-protobuf"
 def listener(tmp_path, monkeypatch):
     """A socket at which web processes find an intake process."""
     address = f"{tmp_path}/intake"
+    monkeypatch.setattr(intake.Avoided, "until", 0.0)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(address)
         listener.listen()
@@ -87,6 +89,7 @@ def test_intake_process_that_ends_in_a_batch_gives_503_and_the_batch_can_be_sent
 
     def vanish():
         connection, _ = listener.accept()
+        connection.sendall(intake.ACCEPTED)
         connection.recv(10)
         connection.close()
 
@@ -112,3 +115,17 @@ def test_error_of_ours_in_an_intake_process_does_not_end_it(listener):
             answer = intake.hand_over(connection, {"kind": "spans"}, b"")
         assert answer["error"] == "broken"
     thread.join(20)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_web_process_takes_a_batch_in_where_the_socket_is_open_and_nobody_accepts(
+    client, settings, listener, monkeypatch
+):
+    settings.LOGIN_REQUIRED = False
+    monkeypatch.setattr(intake, "ACCEPT_S", 0.2)
+    started = time.monotonic()
+    assert post(client, request_message(spans=2).SerializeToString()).status_code == 200
+    assert post(client, request_message(spans=2).SerializeToString()).status_code == 200  # asks nobody any more
+    assert time.monotonic() - started < 5
+    assert intake.connect() is None
+    assert Span.objects.count() == 2
