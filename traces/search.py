@@ -23,6 +23,7 @@ from rapidfuzz import process
 MAX_LENGTH = 2000  # characters of a query
 MAX_TERMS = 40
 MAX_DEPTH = 12  # parentheses in parentheses
+MAX_STARS = 10  # in one word or value
 MAX_NUMBER = 1e15
 NS = 1_000_000_000
 MAX_NS = 2**63 - 1  # what a column of nanoseconds holds: the year 2262
@@ -425,7 +426,20 @@ def read_term(
     if not content.strip():
         what = "The quotes hold" if is_exact else f"{text[start:position].strip()} has"
         raise QueryError(f"{what} nothing to look for.", start if not is_exact else position, max(end, position))
+    if not is_exact:
+        check_stars(content, start, end)
     return Words(content, negated, start, end, text[start:end], is_exact)
+
+
+def check_stars(content: str, start: int, end: int) -> None:
+    """Raise QueryError where a word or value has more stars than are looked for."""
+    count = content.count("*")
+    if count > MAX_STARS:
+        raise QueryError(
+            f"This part has {count} stars (*); {MAX_STARS} is the most. To look for the sign itself, use quotes.",
+            start,
+            end,
+        )
 
 
 def read_operator(text: str, position: int) -> tuple[str, int]:
@@ -503,6 +517,8 @@ def read_condition(
 
 def read_value(key: Key, content: str, start: int, end: int, *, quoted: bool, now: datetime) -> Value:
     if key.kind == Kind.TEXT:
+        if not quoted:
+            check_stars(content, start, end)
         return Value(content, is_pattern=not quoted and "*" in content, is_quoted=quoted)
     if key.kind == Kind.CHOICE:
         word = content.lower()

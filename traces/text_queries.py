@@ -5,7 +5,6 @@ the traces. Few texts: from each to the traces that hold it. Many texts: along t
 whether it holds one of them; with many hits a page is soon full, and the number of hits does not matter.
 """
 
-import re
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from accounts.models import Project
 from traces.models import SearchPending, SearchWords, Trace, TraceTexts
 from traces.search import Words
 from traces.text_index import Numbers, body_role, body_words, store_of, unpack, unpack_words
-from traces.words import PART, Excerpt, Need, Plan, encode, excerpt, expand, fold, parts_of, plan
+from traces.words import PART, Excerpt, Need, Plan, Sought, encode, excerpt, expand, fold, parts_of, plan
 
 MANY = 5_000  # texts that are held as a list of keys; beyond it each is asked for when it is met
 FEW = 1_500  # texts from which the way to their traces is followed
@@ -73,7 +72,7 @@ class TextMatch:
     project: Project
     plan: Plan
     expression: str | None
-    pattern: re.Pattern[str] | None
+    pattern: Sought | None
     keys: Numbers | None
     checked: dict[int, bool] = field(default_factory=dict)
     few: list[int] | None = None

@@ -8,7 +8,8 @@ the tokens alone do not decide.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import regex
@@ -27,6 +28,8 @@ TOKEN = regex.compile(
     rf"(?P<run>[{UNSPACED}]+)|(?P<word>[[\p{{L}}\p{{N}}\p{{M}}]--[{UNSPACED}]]+)|(?P<sign>[\p{{S}}--[\x00-\x7f]])",
     regex.V1,
 )
+RUN = re.compile(r"\S+")
+SPACE = re.compile(r"\s")
 ASCII_WORD = re.compile("[a-z0-9]+")
 WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
 # Marks that people leave out when they type: accents, Hebrew points, Arabic vowels and the stretching line.
@@ -117,12 +120,85 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """What is looked for between stars: by word, the pieces that a run without spaces must hold in this order.
+
+    Words after the first begin a run, those before the last end one. Done by hand, since `\\S*` in a regular expression takes
+    the length of the text to the power of the stars.
+    """
+
+    words: tuple[tuple[str, ...], ...]
+
+    def search(self, folded: str) -> tuple[int, int] | None:
+        """Return where the first match in a folded text begins and ends."""
+        if len(self.words) == 1:
+            return self.search_one(folded, self.words[0])
+        recent: deque[tuple[int, int]] = deque(maxlen=len(self.words))
+        for run in RUN.finditer(folded) if self.words else ():
+            recent.append(run.span())
+            if len(recent) == len(self.words) and (found := self.match(folded, recent)):
+                return found
+        return None
+
+    @staticmethod
+    def search_one(folded: str, pieces: Sequence[str]) -> tuple[int, int] | None:
+        """Return the first match of the pieces of one word; each run is looked at once."""
+        begins = folded.find(pieces[0])
+        while begins >= 0:
+            space = SPACE.search(folded, begins)
+            end = space.start() if space else len(folded)
+            at = begins
+            for piece in pieces:
+                found = folded.find(piece, at, end)
+                if found < 0:
+                    break
+                at = found + len(piece)
+            else:
+                return begins, at
+            begins = folded.find(pieces[0], end)
+        return None
+
+    def match(self, folded: str, runs: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
+        """Return where a match in these neighbouring runs begins and ends; there are as many as words."""
+        begins, at, last = -1, 0, len(self.words) - 1
+        for number, (pieces, (start, end)) in enumerate(zip(self.words, runs, strict=True)):
+            at = start
+            for place, piece in enumerate(pieces):
+                if number and not place:
+                    found = start if folded.startswith(piece, start, end) else -1
+                elif number < last and place == len(pieces) - 1:
+                    found = end - len(piece) if folded.endswith(piece, at, end) else -1
+                else:
+                    found = folded.find(piece, at, end)
+                if found < 0 or (number and number < last and len(pieces) == 1 and len(piece) != end - start):
+                    return None
+                begins = found if begins < 0 else begins
+                at = found + len(piece)
+        return begins, at
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A text that is looked for as it stands."""
+
+    pattern: re.Pattern[str]
+
+    def search(self, folded: str) -> tuple[int, int] | None:
+        """Return where the first match in a folded text begins and ends."""
+        match = self.pattern.search(folded)
+        return match.span() if match else None
+
+
+Sought = Phrase | Pieces
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a text must have to match: all `needs`, and where `pattern` is given, a match of it in the folded text."""
 
     needs: tuple[Need, ...]
-    pattern: re.Pattern[str] | None
-    shown: re.Pattern[str]  # what an excerpt marks
+    pattern: Sought | None
+    shown: Sought  # what an excerpt marks
 
     def find(self, folded: str) -> bool:
         return self.pattern is None or self.pattern.search(folded) is not None
@@ -137,8 +213,13 @@ def plan(text: str, *, is_exact: bool) -> Plan:
         found, is_decided = piece_needs(fold(piece), is_exact=is_exact)
         needs += found
         decided = decided and is_decided
-    joined = r"\S*".join(spaced(fold(piece), is_exact=is_exact) for piece in pieces) or "(?!)"
-    shown = re.compile(joined)
+    shown: Sought
+    if len(pieces) > 1:
+        # Folding may make spaces of other characters, and stars; a query holds no NUL.
+        words = "\0".join(map(fold, pieces)).split()
+        shown = Pieces(tuple(tuple(filter(None, word.split("\0"))) for word in words if word.strip("\0")))
+    else:
+        shown = Phrase(re.compile("".join(spaced(fold(piece), is_exact=is_exact) for piece in pieces) or "(?!)"))
     return Plan(tuple(dict.fromkeys(needs)), None if decided else shown, shown)
 
 
@@ -213,14 +294,14 @@ class Excerpt:
     after: str
 
 
-def excerpt(text: str, pattern: re.Pattern[str], *, before_it: int = 24, after_it: int = 90) -> Excerpt | None:
-    """Return the first match of a folded pattern in a text, with so many characters on both sides, on one line."""
+def excerpt(text: str, pattern: Sought, *, before_it: int = 24, after_it: int = 90) -> Excerpt | None:
+    """Return the first match of what is sought in a text, with so many characters on both sides, on one line."""
     whole = unicodedata.normalize("NFC", text)
     folded = fold(whole)
-    match = pattern.search(folded)
-    if match is None:
+    span = pattern.search(folded)
+    if span is None:
         return None
-    start, end = match.span()
+    start, end = span
     if len(folded) != len(whole) or not whole.isascii():
         start, end = unfolded(whole, start, end)
     before, found, after = whole[max(0, start - before_it) : start], whole[start:end], whole[end : end + after_it]

@@ -92,6 +92,8 @@ def test_parse_address_and_clock_are_words_not_keys():
         ("spans:5..1", (6, 10), "ends before"),
         ("tokens:9999999999999999999", (7, 26), "larger"),
         ("a\0b", (1, 2), "NUL"),
+        ("ok " + "a*" * 11 + "b", (3, 26), "11 stars"),
+        ("model:" + "a*" * 11, (6, 28), "11 stars"),
         ('""', (0, 2), "nothing"),
     ],
 )
