@@ -7,6 +7,7 @@ taken away under a span that has just found it. A deletion that is killed has de
 Rooms above tell by `register_dependents` what hangs on a trace, and let go of it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -48,10 +49,13 @@ ORPHAN_BODIES = """
 
 @dataclass(frozen=True)
 class Dependents:
-    """What a room above keeps of traces. `count` says what goes and what stays, in words; `release` lets go, in the same transaction."""
+    """What a room above keeps of traces. `count` says what goes and what stays, in words. The others let go, in the transaction that
+    deletes: `release` of traces, `release_spans` of spans.
+    """
 
     count: Callable[[QuerySet[Trace]], list[tuple[str, int, str]]]
     release: Callable[[Sequence[int]], None]
+    release_spans: Callable[[Sequence[int]], None]
 
 
 DEPENDENTS: dict[str, Dependents] = {}
@@ -105,6 +109,7 @@ def delete_traces(
         if project_pk not in gone:  # kept before anything goes
             write_audit("traces.delete", what, project=Project.every.get(pk=project_pk), user=user)
         counts = gone.setdefault(project_pk, [0, 0])
+        let_go(project_pk, pks)
         while (spans := delete_some_spans(project_pk, pks, limit=SPANS_AT_ONCE)) == SPANS_AT_ONCE:
             counts[1] += spans
             tell(report, gone)
@@ -140,21 +145,37 @@ def next_batch(traces: QuerySet[Trace]) -> tuple[int, list[int]] | None:
 # One transaction -------------------------------------------------------------------------------------------------
 
 
+def release(trace_pks: Sequence[int]) -> None:
+    """Have the rooms above let go of traces."""
+    for dependents in DEPENDENTS.values():
+        dependents.release(trace_pks)
+
+
+def let_go(project_pk: int, trace_pks: Sequence[int]) -> None:
+    """Have the rooms above let go of traces before the first of their spans goes: once for them all."""
+    store = choose_store()
+    with store.in_turn(), transaction.atomic():
+        store.lock_sweep(project_pk)
+        release(trace_pks)
+
+
 def delete_some_spans(project_pk: int, trace_pks: Sequence[int], *, limit: int) -> int:
     """Delete up to so many spans of traces. Returns how many went."""
     store = choose_store()
     with store.in_turn(), transaction.atomic():
         store.lock_sweep(project_pk)
         store.lock_traces("t.id", sorted(trace_pks))
-        for dependents in DEPENDENTS.values():
-            dependents.release(trace_pks)
         sql = (
             "SELECT s.id, p.origin_id, p.tools_id, p.input_node_id, p.output_node_id FROM traces_span s"
             " LEFT JOIN traces_spanpayload p ON p.span_id = s.id WHERE s.trace_id IN {values} ORDER BY s.id"
         )
         rows = store.read_where_in(f"{sql} LIMIT {int(limit)}", [], trace_pks)
-        delete_where("traces_spanpayload", "span_id", [row[0] for row in rows])
-        delete_where("traces_span", "id", [row[0] for row in rows])
+        span_pks = [row[0] for row in rows]
+        if span_pks:
+            for dependents in DEPENDENTS.values():
+                dependents.release_spans(span_pks)
+        delete_where("traces_spanpayload", "span_id", span_pks)
+        delete_where("traces_span", "id", span_pks)
         bodies = sweep_nodes(store, {pk for row in rows for pk in row[3:] if pk is not None})
         sweep_bodies(store, bodies | {pk for row in rows for pk in row[1:3] if pk is not None})
     return len(rows)
@@ -167,6 +188,7 @@ def drop_traces(project_pk: int, trace_pks: Sequence[int]) -> int:
         store.lock_sweep(project_pk)
         while delete_some_spans(project_pk, trace_pks, limit=SPANS_AT_ONCE):
             pass
+        release(trace_pks)  # again: a score may have come meanwhile
         traces = Trace.objects.filter(pk__in=list(trace_pks))
         ids = list(traces.values_list("trace_id", flat=True))
         for model in (LogRecord, TraceItem):
@@ -189,6 +211,21 @@ def delete_where(table: str, column: str, keys: Iterable[int]) -> None:
             cursor.execute(f"DELETE FROM {table} WHERE {column} IN ({marks})", part)  # noqa: S608
 
 
+def pointed_at(store: Any, table: str, pks: Iterable[int], pointer: str, *, more_than: int = 0) -> set[int]:
+    """Return those rows of a table that more than so many rows point at by `pointer` (table.column).
+
+    One look into the pointer's index for each, which ends at the first row past `more_than`: a million traces may share a system message.
+    OFFSET keeps PostgreSQL from reading the pointer's whole table instead.
+    """
+    pks = sorted(pks)
+    source, column = pointer.split(".")
+    sql = (
+        f"SELECT t.id FROM {table} t WHERE t.id IN {{values}}"  # noqa: S608
+        f" AND EXISTS (SELECT 1 FROM {source} p WHERE p.{column} = t.id LIMIT 1 OFFSET {int(more_than)})"
+    )
+    return {row[0] for row in store.read_where_in(sql, [], pks)} if pks else set()
+
+
 def sweep_nodes(store: Any, tails: set[int]) -> set[int]:
     """Delete the message nodes of threads that no span ends in and nothing continues. Returns the bodies that they pointed at."""
     if not tails:
@@ -204,10 +241,13 @@ def sweep_nodes(store: Any, tails: set[int]) -> set[int]:
     nodes = {row[0]: row[1:] for row in store.read_where_in(thread, [], sorted(tails))}
     kept: set[int] = set()
     for column in ("input_node_id", "output_node_id"):
-        sql = f"SELECT DISTINCT {column} FROM traces_spanpayload WHERE {column} IN {{values}}"  # noqa: S608
-        kept |= {row[0] for row in store.read_where_in(sql, [], sorted(nodes))}
-    sql = "SELECT id, parent_id FROM traces_messagenode WHERE parent_id IN {values}"
-    kept |= {parent for child, parent in store.read_where_in(sql, [], sorted(nodes)) if child not in nodes}
+        kept |= pointed_at(store, "traces_messagenode", nodes.keys() - kept, f"traces_spanpayload.{column}")
+    children = Counter(parent for parent, _, _ in nodes.values() if parent is not None)
+    by_count: dict[int, list[int]] = {}
+    for pk in nodes.keys() - kept:
+        by_count.setdefault(children[pk], []).append(pk)
+    for count, pks in by_count.items():  # more children than those looked at: another thread goes on from it
+        kept |= pointed_at(store, "traces_messagenode", pks, "traces_messagenode.parent_id", more_than=count)
     gone = []
     for pk, (parent, _, _) in sorted(nodes.items(), key=lambda one: -one[1][2]):  # what continues a thread comes first
         if pk not in kept:
@@ -221,14 +261,8 @@ def sweep_nodes(store: Any, tails: set[int]) -> set[int]:
 def sweep_bodies(store: Any, bodies: set[int]) -> None:
     """Delete bodies that nothing points at. The search index loses them by a trigger."""
     kept: set[int] = set()
-    for table, column in (
-        ("traces_messagenode", "body_id"),
-        ("traces_spanpayload", "origin_id"),
-        ("traces_spanpayload", "tools_id"),
-    ):
-        sql = f"SELECT DISTINCT {column} FROM {table} WHERE {column} IN {{values}}"  # noqa: S608
-        rest = sorted(bodies - kept)
-        kept |= {row[0] for row in store.read_where_in(sql, [], rest)} if rest else set()
+    for pointer in ("traces_messagenode.body_id", "traces_spanpayload.origin_id", "traces_spanpayload.tools_id"):
+        kept |= pointed_at(store, "traces_body", bodies - kept, pointer)
     delete_where("traces_body", "id", sorted(bodies - kept))
 
 

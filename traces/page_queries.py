@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import Project
@@ -104,15 +104,19 @@ def asked_calls(records: Iterable[SpanRecord]) -> list[dict]:
     ]
 
 
+def traces_of_session(project: Project, session_id: str) -> QuerySet[Trace]:
+    """Return the traces that name a session, alone or among several."""
+    if "\x00" in session_id:
+        return Trace.objects.none()
+    named = Q(session_id=session_id) | Q(terms__key="session", terms__value=session_id)
+    return Trace.objects.filter(pk__in=Trace.objects.filter(named, project=project).values("pk"))
+
+
 def session_traces(project: Project, session_id: str, first: int = 0) -> list[Trace]:
     """Return the traces of a session in order of time, those that name several sessions too: MAX_SESSION from `first` on, and one
     more where there are more.
     """
-    if "\x00" in session_id:
-        return []
-    named = Q(session_id=session_id) | Q(terms__key="session", terms__value=session_id)
-    ids = Trace.objects.filter(named, project=project).values("pk")
-    return list(Trace.objects.filter(pk__in=ids).order_by("sort_ns", "pk")[first : first + MAX_SESSION + 1])
+    return list(traces_of_session(project, session_id).order_by("sort_ns", "pk")[first : first + MAX_SESSION + 1])
 
 
 def records_of(traces: Sequence[Trace]) -> list[SpanRecord]:

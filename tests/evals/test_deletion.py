@@ -2,6 +2,7 @@
 
 import pytest
 from django.apps import apps
+from django.db import connection
 from django.urls import reverse
 
 from accounts.models import AuditEntry, Project
@@ -55,6 +56,53 @@ def test_comparison_keeps_its_scores_when_a_trace_goes_and_the_loss_says_so(proj
     sample.refresh_from_db()
     assert sample.trace_id is None
     assert Item.objects.filter(pk=sample.item_id, source_trace=None).exists()
+
+
+@pytest.mark.django_db
+def test_score_of_a_pair_keeps_the_trace_that_stays(project):
+    comparison = make_scored(project, [[1.0, 0.0], [0.5, 1.0]])
+    ingest_spans(project, [make_span(trace_id=letter * 32, span_id="s") for letter in "abc"])
+    first, second, third = Trace.objects.filter(project=project).order_by("trace_id")
+    scores = list(Score.objects.filter(sample__run__comparison=comparison).order_by("pk")[:3])
+    span = first.spans.get()
+    Score.objects.filter(pk=scores[0].pk).update(trace=first, span=span, other_trace=second)
+    Score.objects.filter(pk=scores[1].pk).update(trace=second, other_trace=first)
+    Score.objects.filter(pk=scores[2].pk).update(trace=third, span=third.spans.get(), other_trace=second)
+    delete_traces(Trace.objects.filter(pk=second.pk), what="test")
+    sides = "trace", "span", "other_trace"
+    assert Score.objects.values_list(*sides).get(pk=scores[0].pk) == (first.pk, span.pk, None)
+    assert Score.objects.values_list(*sides).get(pk=scores[1].pk) == (None, None, first.pk)
+    delete_traces(Trace.objects.filter(pk=first.pk), what="test")
+    assert Score.objects.values_list(*sides).get(pk=scores[1].pk) == (None, None, None)
+    assert Score.objects.values_list(*sides).get(pk=scores[2].pk) == (third.pk, third.spans.get().pk, None)
+
+
+@pytest.mark.django_db
+def test_scores_are_found_by_index_and_let_go_once_for_many_slices(project, monkeypatch):
+    monkeypatch.setattr("traces.deletion.SPANS_AT_ONCE", 5)
+    comparison = make_scored(project, [[1.0, 0.0], [0.5, 1.0]])
+    make_judged_trace(project, Sample.objects.filter(run__comparison=comparison).first())
+    ingest_spans(project, [make_span(trace_id="a" * 32, span_id=f"{number:016x}") for number in range(1, 24)])
+    plans, asked = [], []
+
+    def explain(execute, sql, params, many, context):
+        if "evals_score" in sql and sql.startswith(("SELECT", "UPDATE", "DELETE")):
+            asked.append(sql)
+            how = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "
+            execute(how + sql, params, many, context)
+            plans.extend(str(row) for row in context["cursor"].fetchall())
+        return execute(sql, params, many, context)
+
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    traces = Trace.objects.filter(project=project)
+    with connection.execute_wrapper(explain):
+        name_loss(traces)
+        delete_traces(traces, what="test")
+    assert plans
+    assert [plan for plan in plans if "SCAN evals_score" in plan or "Seq Scan on evals_score" in plan] == []
+    assert sum('"other_trace_id" = NULL' in sql for sql in asked) == 2
 
 
 @pytest.mark.django_db

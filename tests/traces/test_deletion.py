@@ -87,6 +87,40 @@ def test_nothing_is_left_of_the_last_trace():
 
 
 @pytest.mark.django_db
+def test_what_many_traces_share_is_not_read_row_by_row():
+    project = make_project()
+    for number in range(1, 121):
+        trace_id = f"{number:032x}"
+        ingest_spans(project, [chat(trace_id, "You are a clerk.", f"answer {number}")])
+    most = []
+
+    def count_rows(execute, sql, params, many, context):
+        if sql.lstrip().startswith(("SELECT", "WITH")):
+            execute(f"SELECT count(*) FROM ({sql}) AS found", params, many, context)
+            most.append(context["cursor"].fetchone()[0])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(count_rows):
+        assert delete(f"{1:032x}", f"{2:032x}") == (2, 2)
+    assert 1 <= max(most) < 20
+    assert MessageNode.objects.filter(depth=1).count() == 1
+    assert delete(*(f"{number:032x}" for number in range(3, 121))) == (118, 118)
+    assert Body.objects.count() == MessageNode.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_thread_that_another_goes_on_from_stays_up_to_there():
+    project = make_project()
+    ingest_spans(project, [chat("a" * 32, "one", "two", "three", "four")])
+    ingest_spans(project, [chat("b" * 32, "one", "two", "other", "end")])
+    ingest_spans(project, [chat("c" * 32, "one", "two", "third", "end")])
+    delete("a" * 32, "c" * 32)
+    assert MessageNode.objects.count() == 4
+    delete("b" * 32)
+    assert MessageNode.objects.count() == Body.objects.count() == 0
+
+
+@pytest.mark.django_db
 def test_large_trace_goes_in_several_transactions(monkeypatch):
     monkeypatch.setattr(deletion, "SPANS_AT_ONCE", 10)
     project = make_project()

@@ -55,6 +55,21 @@ def test_session_goes_with_all_its_traces_and_no_other(client, project):
 
 
 @pytest.mark.django_db
+def test_session_goes_with_traces_that_name_several_sessions(client, project):
+    ingest_spans(project, [make_span(trace_id="a" * 32, session_id="s1")])
+    for number, session in enumerate(["s1", "s2"], 1):
+        ingest_spans(project, [make_span(trace_id="b" * 32, span_id=f"{number:016x}", session_id=session)])
+    shown = client.get(address("session", project, "s2")).content.decode()
+    assert "b" * 32 in shown
+    page = client.get(address("delete_session", project, "s2"))
+    assert page.context["lines"][0] == ("trace", 1, "deleted")
+    assert client.get(address("delete_session", project, "s1")).context["lines"][0] == ("trace", 2, "deleted")
+    client.post(address("delete_session", project, "s2"))
+    assert [one.trace_id for one in Trace.objects.all()] == ["a" * 32]
+    assert client.get(address("delete_session", project, "s\0")).status_code == 404
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.REVIEWER])
 def test_reader_may_not_delete(client, settings, role):
     settings.LOGIN_REQUIRED = True

@@ -11,6 +11,7 @@ from accounts.access import ProjectRequest, current_user, project_page
 from accounts.models import Role
 from traces import deletion
 from traces.models import Trace
+from traces.page_queries import traces_of_session
 from traces.views.trace import get_trace
 
 
@@ -26,9 +27,9 @@ def delete_trace(request: ProjectRequest, trace_id: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @project_page(Role.ENGINEER)
 def delete_session(request: ProjectRequest, session_id: str) -> HttpResponse:
-    """Say what would go with a session's traces; POST deletes them."""
-    traces = Trace.objects.filter(project=request.project, session_id=session_id)
-    if "\0" in session_id or not traces.exists():
+    """Say what would go with a session's traces, those that its page shows; POST deletes them."""
+    traces = traces_of_session(request.project, session_id)
+    if not traces.exists():
         raise Http404
     back = reverse("traces:session", args=[request.project.slug, session_id])
     return answer(request, traces, what=f"session {session_id}", back=back)
