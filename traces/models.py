@@ -101,6 +101,7 @@ class Trace(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "trace_id"], name="trace_id_once")]
         indexes = [
+            models.Index(fields=["project", "id"], name="trace_newest"),
             models.Index(fields=["project", "sort_ns", "id"], name="trace_recent"),
             models.Index(fields=["project", "duration_ms", "id"], name="trace_duration"),
             models.Index(fields=["project", "total_tokens", "id"], name="trace_tokens"),

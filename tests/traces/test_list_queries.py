@@ -242,3 +242,20 @@ def test_arrivals_count_only_what_came_after_the_mark(project):
     newest = make_trace(project)
     arrival = list_queries.arrivals(project, since=mark)
     assert (arrival.count, arrival.trace_id) == (1, newest.trace_id)
+
+
+def test_mark_says_nothing_of_other_projects(project):
+    from tests.factories import make_project
+
+    own = make_trace(project)
+    make_trace(make_project(slug="other"))
+    assert list_queries.arrival_mark(project) == own.pk
+
+
+def test_count_fresh_counts_what_the_whole_query_asks_for(project):
+    for agent in ("a", "b", "c"):
+        make_trace(project, agent_name=agent)
+    for text, count in (("agent:a OR agent:b", 2), ("(agent:a OR agent:b) -agent:a", 1), ("agent:c words", 1), ("", 3)):
+        assert list_queries.count_fresh(project, parse(text), since=0) == count
+    for text in ("agent:a OR words", "-(words OR agent:c)", "(agent:b OR (agent:a words))"):
+        assert list_queries.count_fresh(project, parse(text), since=0) is None

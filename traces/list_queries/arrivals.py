@@ -6,7 +6,7 @@ from datetime import datetime
 from accounts.models import Project
 from traces.filters import filtered
 from traces.models import Trace
-from traces.search import Condition, Query
+from traces.search import Group, Query, Words
 
 MOST_ARRIVALS = 100
 
@@ -22,10 +22,8 @@ class Arrival:
 
 
 def arrival_mark(project: Project) -> int:
-    """Return the mark after which a trace is new: 0 for a project that holds none, else the key of the newest trace of all."""
-    if not Trace.objects.filter(project=project).exists():
-        return 0
-    return Trace.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    """Return the mark after which a trace of the project is new: the key of its newest, 0 where it holds none."""
+    return Trace.objects.filter(project=project).order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def arrivals(project: Project, *, since: int) -> Arrival:
@@ -38,12 +36,21 @@ def arrivals(project: Project, *, since: int) -> Arrival:
     return Arrival(0, "", None, since == 0)
 
 
-def newest_mark() -> int:
-    """Return the mark after which a trace of any project is new."""
-    return Trace.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+def count_fresh(project: Project, query: Query, *, since: int) -> int | None:
+    """Count the traces stored after a mark that match a query (up to MOST_ARRIVALS), the words that it looks for aside.
 
-
-def count_fresh(project: Project, query: Query, *, since: int) -> int:
-    """Count the traces stored after a mark that match a query (up to MOST_ARRIVALS), the words that it looks for aside."""
-    known = Query(tuple(term for term in query.terms if isinstance(term, Condition)))
+    None where a part in parentheses or with OR looks for words: what the rest leaves would say too much.
+    """
+    if any(isinstance(term, Group) and has_words(term) for term in query.terms):
+        return None
+    known = Query(tuple(term for term in query.terms if not isinstance(term, Words)))
     return len(filtered(project, known).filter(pk__gt=since).order_by("-pk").values_list("pk")[:MOST_ARRIVALS])
+
+
+def has_words(group: Group) -> bool:
+    """Say whether a group looks for words anywhere in it."""
+    return any(
+        isinstance(term, Words) or (isinstance(term, Group) and has_words(term))
+        for choice in group.choices
+        for term in choice
+    )

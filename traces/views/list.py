@@ -203,7 +203,7 @@ def show_list(
 
 def poll_url(project: Any, address: ListAddress) -> str:
     """Return the address that says how many traces came since now."""
-    mark = list_queries.newest_mark()
+    mark = list_queries.arrival_mark(project)
     path = reverse("traces:fresh_traces", args=[project.slug])
     return f"{path}?{urlencode({'since': mark, 'q': address.q, 'range': address.range})}"
 
@@ -334,7 +334,7 @@ def fresh_traces(request: ProjectRequest) -> HttpResponse:
         query = search.parse(request.GET.get("q", ""))
     except QueryError:
         query = Query()
-    count = list_queries.count_fresh(request.project, query, since=since)
+    count = list_queries.count_fresh(request.project, query, since=since) or 0
     path = reverse("traces:trace_list", args=[request.project.slug])
     address = ListAddress(path, query.text, request.GET.get("range", ""), list_queries.DEFAULT_SORT)
     context = {
