@@ -1,52 +1,17 @@
 """JSON Schema of an eval's rows: is it one, does a row satisfy it, and which template references it proves wrong. Pure."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import regex
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import extend
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from jsonschema.exceptions import SchemaError
 
 from evals.openai_api.reading import BadRequest, joined
 from evals.templating import STEPS, references
+from traces.json_schema import NotApplicable, check_is_schema, find_errors, make_validator, patterns_of
 
-PATTERN_S = 0.5  # how long one pattern may look at one text
 CheckRow = Callable[[Any], tuple[str, str] | None]  # a row's item in; what is wrong and the path to it out
-
-
-class PatternTimeout(ValueError):
-    """A pattern of the schema takes too long on a text."""
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Say whether a pattern is found in a text. Raises PatternTimeout: a pattern must not stop the server."""
-    try:
-        return regex.search(pattern, text, timeout=PATTERN_S) is not None
-    except TimeoutError:
-        raise PatternTimeout(f"the pattern {pattern[:80]!r} takes too long on this text") from None
-
-
-def check_pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(instance, "string") and not matches(pattern, instance):
-        yield ValidationError(f"{instance[:80]!r} does not match {pattern!r}")
-
-
-def check_pattern_properties(
-    validator: Any, patterns: dict[str, Any], instance: Any, schema: Any
-) -> Iterator[ValidationError]:
-    if not validator.is_type(instance, "object"):
-        return
-    for pattern, inner in patterns.items():
-        for name, value in instance.items():
-            if matches(pattern, name):
-                yield from validator.descend(value, inner, path=name, schema_path=pattern)
-
-
-RowValidator = extend(Draft202012Validator, {"pattern": check_pattern, "patternProperties": check_pattern_properties})
 
 
 def check_schema(schema: Any, place: str) -> None:
@@ -54,12 +19,12 @@ def check_schema(schema: Any, place: str) -> None:
     if not isinstance(schema, dict):
         raise BadRequest(f"`{place}` is required and must be a JSON Schema, an object.", param=place)
     try:
-        Draft202012Validator.check_schema(schema)
+        check_is_schema(schema)
     except SchemaError as error:
         where = joined(place, ".".join(str(step) for step in error.absolute_path))
         raise BadRequest(f"`{where}` is no JSON Schema: {error.message[:300]}.", param=where) from None
-    except RecursionError:
-        raise BadRequest(f"`{place}` is nested too deeply.", param=place) from None
+    except NotApplicable as problem:
+        raise BadRequest(f"`{place}` cannot be applied: {problem}.", param=place) from None
     for pattern, where in patterns_of(schema, place):
         try:
             regex.compile(pattern)
@@ -67,36 +32,23 @@ def check_schema(schema: Any, place: str) -> None:
             raise BadRequest(f"`{where}` is no pattern: {error}.", param=where) from None
 
 
-def patterns_of(schema: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Yield every pattern in a schema with its place."""
-    waiting = [(schema, place)]
-    while waiting:
-        part, where = waiting.pop()
-        if isinstance(part, dict):
-            if isinstance(part.get("pattern"), str):
-                yield part["pattern"], f"{where}.pattern"
-            if isinstance(part.get("patternProperties"), dict):
-                yield from ((name, f"{where}.patternProperties") for name in part["patternProperties"])
-            waiting += [(inner, f"{where}.{name}") for name, inner in part.items()]
-        elif isinstance(part, list):
-            waiting += [(inner, f"{where}[{number}]") for number, inner in enumerate(part)]
-
-
 def row_checker(schema: dict[str, Any]) -> CheckRow:
-    """Return a function that says what is wrong with a row's item. A `$ref` to another place than the schema itself is never fetched."""
-    validator = RowValidator(schema, registry=Registry())
+    """Return a function that says what is wrong with a row's item."""
+    try:
+        validator = make_validator(schema)
+    except NotApplicable as problem:
+        reason = f"the item schema cannot be applied: {problem}"
+        return lambda item: (reason, "")
 
     def check(item: Any) -> tuple[str, str] | None:
         try:
-            error = next(validator.iter_errors(item), None)
-        except RecursionError:
-            return "it is nested too deeply, or the schema refers to itself without end", ""
-        except (Unresolvable, PatternTimeout) as problem:
+            errors = find_errors(validator, item)
+        except NotApplicable as problem:
             return f"the item schema cannot be applied: {problem}"[:300], ""
-        if error is None:
+        if not errors:
             return None
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-        return error.message[:300], path
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in errors[0].absolute_path)
+        return errors[0].message[:300], path
 
     return check
 

@@ -1,15 +1,18 @@
 """A call that the tool's own schema does not allow, or of a tool that was not offered."""
 
+import time
 from functools import lru_cache
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from traces.acts import Run
+from traces.json_schema import NotApplicable, check_is_schema, find_errors, make_validator
 from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls, shorten
 
+MAX_ERRORS = 100  # of one call, among which the first by its place is told
+TIME_S = 3.0  # for the schemas of one run: whoever sent it wrote them
 BUILT_IN = ("transfer_to_", "handoff", "final_answer", "final_result", "submit")  # frameworks add these by themselves
 
 
@@ -40,20 +43,20 @@ def schemas(tools: list[Any]) -> dict[str, dict[str, Any] | None]:
 
 
 @lru_cache(maxsize=256)
-def validator(text: str) -> Draft202012Validator | None:
-    """Return the validator of a schema, None where the schema itself is broken or points elsewhere."""
+def validator(text: str) -> Any:
+    """Return the validator of a schema, None where the schema itself is broken, points elsewhere or cannot be applied."""
     schema = orjson.loads(text)
     if "$ref" in text and '"$defs"' not in text and '"definitions"' not in text:
         return None
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError:
+        check_is_schema(schema)
+        return make_validator(schema)
+    except (SchemaError, NotApplicable):
         return None
-    return Draft202012Validator(schema)
 
 
 def offence(arguments: Any, schema: dict[str, Any]) -> str:
-    """Return how arguments break a schema, in words; empty where they do not."""
+    """Return how arguments break a schema, in words; empty where they do not, and where the schema cannot be applied."""
     if isinstance(arguments, str):
         if not arguments.strip():
             arguments = {}
@@ -64,19 +67,20 @@ def offence(arguments: Any, schema: dict[str, Any]) -> str:
                 return "its arguments are not JSON"
     if arguments is None:
         arguments = {}
-    checker = validator(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode())
+    try:
+        text = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, orjson.JSONEncodeError):  # nested too deeply, or a number beyond 64 bits
+        return ""
+    checker = validator(text)
     if checker is None:
         return ""
     try:
-        error = next(
-            iter(sorted(checker.iter_errors(arguments), key=lambda one: list(map(str, one.absolute_path)))), None
-        )
-    except Exception as trouble:  # a schema may point at what is not there: nothing can be said then
-        if type(trouble).__module__.partition(".")[0] not in ("referencing", "jsonschema"):
-            raise
+        errors = find_errors(checker, arguments, most=MAX_ERRORS)
+    except NotApplicable:
         return ""
-    if error is None:
+    if not errors:
         return ""
+    error = min(errors, key=lambda one: list(map(str, one.absolute_path)))
     at = ".".join(str(part) for part in error.absolute_path)
     return shorten(f"{at}: {error.message}" if at else error.message, 200)
 
@@ -91,6 +95,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
             read[id(record.available_tools)] = schemas(record.available_tools)
             everything |= read[id(record.available_tools)]
     found = []
+    end = time.monotonic() + TIME_S
     for call in run.calls:
         asking = by_id.get(call.asked_by)
         offered = (
@@ -114,7 +119,7 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
                 )
             continue
         schema = offered[call.name]
-        words = offence(call.arguments, schema) if schema is not None else ""
+        words = offence(call.arguments, schema) if schema is not None and time.monotonic() < end else ""
         if words:
             found.append(Suspicion(call.span_id, f"The arguments of {call.name} do not fit its schema: {words}"))
     return found[:MAX_EACH]

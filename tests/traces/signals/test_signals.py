@@ -1,6 +1,9 @@
 """Each detector on a run that shows its failure, and on its nearest harmless neighbours."""
 
+import time
 import tracemalloc
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
@@ -327,3 +330,47 @@ def test_a_run_of_ten_thousand_calls_is_looked_at_in_seconds():
     started = time.perf_counter()
     find_signals(Run(acts, []))
     assert time.perf_counter() - started < 10
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$defs": {}, "$ref": "#"},
+        {"$defs": {}, "$ref": "file:///etc/hostname"},
+        {"properties": {"id": {"pattern": "^(a|aa)+$"}}},
+        {"properties": {}, "patternProperties": {"^(a|aa)+$": {}}, "additionalProperties": False},
+    ],
+)
+def test_a_schema_that_cannot_be_applied_gives_no_suspicion_and_stops_no_other(schema):
+    tool = {"name": "get_order", "parameters": {"type": "object", **schema}}
+    word = "a" * 60 + "!"
+    steps = [("get_order", {"id": word, word: number}, '{"error": "down"}') for number in range(9)]
+    begun = time.monotonic()
+    signals = find_signals(make_run(ASKED, *steps, tools=[tool]))
+    assert time.monotonic() - begun < 10
+    assert "hidden_error" in signals
+    assert "bad_arguments" not in signals
+
+
+def test_a_schema_nested_too_deeply_gives_no_suspicion():
+    deep = {"type": "string"}
+    for _ in range(400):
+        deep = {"type": "object", "properties": {"a": deep}}
+    run = make_run(ASKED, LOOKED, tools=[{"name": "get_order", "parameters": deep}])
+    assert "bad_arguments" not in find_signals(run)
+
+
+def test_a_tool_schema_makes_no_server_be_asked():
+    asked = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        schema = {"type": "object", "$defs": {}, "$ref": f"http://127.0.0.1:{server.server_port}/schema.json"}
+        find_signals(make_run(ASKED, LOOKED, tools=[{"name": "get_order", "parameters": schema}]))
+        server.shutdown()
+    assert asked == []
