@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from accounts.models import Project, User
 from accounts.services import write_audit
+from traces import text_index
 from traces.models import LogRecord, Note, ProxiedResponse, SearchPending, SignalCheck, Trace, TraceItem
 from traces.services import choose_store
 from traces.store_sqlite import chunks
@@ -267,7 +268,9 @@ def sweep_bodies(store: Any, bodies: set[int]) -> None:
 
 
 def sweep_orphans(project_pk: int) -> None:
-    """Delete message nodes and bodies of a project that nothing points at: a span that was sent again with other messages leaves some."""
+    """Delete message nodes and bodies of a project that nothing points at, as a span sent again with other messages leaves them, and texts
+    in the search index whose body or trace is gone.
+    """
     store = choose_store()
     for sql, sweep in ((ORPHAN_NODES, sweep_thread), (ORPHAN_BODIES, sweep_bodies)):
         last = 0
@@ -276,6 +279,7 @@ def sweep_orphans(project_pk: int) -> None:
                 store.lock_sweep(project_pk)
                 sweep(store, set(found))  # looks again: a writer may have found one meanwhile
             last = found[-1]
+    text_index.sweep_texts(project_pk)
 
 
 def sweep_thread(store: Any, tails: set[int]) -> None:

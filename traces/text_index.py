@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import orjson
-from django.db import connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from traces import store_postgres, store_sqlite
 from traces.models import SearchPending, SearchText, SearchWords, Trace
 from traces.readable import message_text, plain_text
 from traces.storable import clean_text
-from traces.words import Indexed, index_words, parts_of
+from traces.words import Indexed, halves, index_words, parts_of
 
 log = logging.getLogger(__name__)
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -55,6 +55,13 @@ THREADS = """
         SELECT n.id, n.parent_id, n.body_id FROM thread t JOIN traces_messagenode n ON n.id = t.parent_id
     )
     SELECT id, parent_id, body_id FROM thread
+"""
+
+ORPHANS = """
+    SELECT t.id FROM traces_searchtext t WHERE t.project_id = %s AND t.id > %s
+    AND ((t.body_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM traces_body b WHERE b.id = t.body_id))
+        OR (t.trace_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM traces_trace r WHERE r.id = t.trace_id)))
+    ORDER BY t.id LIMIT %s
 """
 
 
@@ -198,7 +205,7 @@ def index_pending(*, for_s: float = 8.0, gives_way: bool = False) -> int:
             while len(traces) > 1 and count_spans(traces) > SPANS_AT_ONCE:
                 traces = traces[: len(traces) // 2]
             chosen = set(traces)
-            index_traces(traces)
+            index_apart(traces)
             with store_of().in_turn(), transaction.atomic():
                 for part in store_sqlite.chunks((pk for pk, trace in marks if trace in chosen), 500):
                     SearchPending.objects.filter(pk__in=part).delete()
@@ -218,6 +225,32 @@ def mark_pending(project_pk: int, trace_pks: Iterable[int], *, now_ns: int) -> N
     """Leave traces to be indexed. Part of the transaction that changes them."""
     rows = [(project_pk, pk, now_ns) for pk in trace_pks]
     store_of().insert("traces_searchpending", ("project_id", "trace_id", "since_ns"), rows)
+
+
+def index_apart(trace_pks: Sequence[int]) -> None:
+    """Index traces together; where that fails, one by one. One that fails alone is logged and set aside until it changes."""
+    try:
+        index_traces(trace_pks)
+        return
+    except Exception as error:
+        if passes(error):
+            raise
+    for pk in trace_pks:
+        try:
+            index_traces([pk])
+        except Exception as error:
+            if passes(error):
+                raise
+            log.exception("Trace %s cannot be put into the search index; it is tried again when it changes.", pk)
+
+
+def passes(error: Exception) -> bool:
+    """Say whether an error has to do with the database as it is now (away, locked, full), and not with what was written."""
+    if not isinstance(error, DatabaseError | InterfaceError):
+        return False
+    state = str(getattr(error.__cause__, "sqlstate", None) or "")
+    # 54: a limit of PostgreSQL, such as the size of a tsvector, which Django takes for trouble of the server.
+    return isinstance(error, OperationalError | InterfaceError) and not state.startswith("54")
 
 
 def index_traces(trace_pks: Sequence[int]) -> None:
@@ -275,14 +308,14 @@ class ProjectIndexing:
         own_keys, new_own, old_keys = self.compare_own(own)
         self.write_texts([*new, *new_own])
         for text in new:
-            keys[text.body or 0].append(text.key)
+            keys[text.body or 0] += [text.key] if text.key else []
         for text in new_own:
-            own_keys[text.trace or 0].append(text.key)
+            own_keys[text.trace or 0] += [text.key] if text.key else []
         held = {
             trace.pk: pack([*(key for body in bodies.get(trace.pk, ()) for key in keys[body]), *own_keys[trace.pk]])
             for trace in traces
         }
-        words: set[str] = set().union(*(text.words.words for text in [*new, *new_own]))
+        words: set[str] = set().union(*(text.words.words for text in [*new, *new_own] if text.key))
         with self.store.in_turn(), transaction.atomic():
             delete_texts(old_keys)
             self.write_held(held)
@@ -354,10 +387,11 @@ class ProjectIndexing:
         return keys, new, [key for key, _ in stored.values()]
 
     def write_texts(self, texts: Sequence[NewText]) -> None:
-        """Write texts, so many in a transaction that those who send do not wait long."""
+        """Write texts, so many in a transaction that those who send do not wait long. Those of what was deleted meanwhile get no key."""
         columns = ("id", "project_id", "body_id", "trace_id", "part", "content")
-        for some in store_sqlite.chunks(texts, TEXTS_AT_ONCE):
+        for chunk in store_sqlite.chunks(texts, TEXTS_AT_ONCE):
             with self.store.in_turn(), transaction.atomic():
+                some = self.still_there(chunk)
                 for key, text in zip(self.store.next_ids("traces_searchtext", len(some)), some, strict=True):
                     text.key = key
                 places = [(text.trace, text.part) for text in some if text.trace is not None]
@@ -370,6 +404,17 @@ class ProjectIndexing:
                 else:
                     self.store.insert("traces_searchtext", columns, rows)
                     self.store.insert("traces_searchindex", ("rowid", "tokens"), tokens)
+
+    def still_there(self, texts: Sequence[NewText]) -> list[NewText]:
+        """Return the texts whose body or trace is there, and keep it there until the end of the transaction."""
+        self.store.lock_joins(
+            self.project_pk, (), alone=False
+        )  # shared with those who write spans, not with a deletion
+        bodies = {text.body for text in texts if text.body is not None}
+        traces = {text.trace for text in texts if text.trace is not None}
+        there = {row[0] for row in self.where_in("SELECT id FROM traces_body WHERE id IN {values}", bodies)}
+        open_traces = {row[0] for row in self.where_in("SELECT id FROM traces_trace WHERE id IN {values}", traces)}
+        return [text for text in texts if text.body in there or text.trace in open_traces]
 
     def find_places(self, places: Iterable[tuple[int | None, int]]) -> list[int]:
         """Return the keys of the texts that stand where new ones of the same traces go."""
@@ -404,7 +449,8 @@ def own_texts(trace: Trace, said: Sequence[str], payloads: Sequence[Any], names:
     about = dict.fromkeys(text for text in (*(getattr(trace, name) for name in ABOUT), *sorted(names)) if text)
     if not known and not own:
         about |= dict.fromkeys(text for text in (trace.input_preview, trace.output_preview) if text)
-    return [clean_text("\n".join(about)), *(parts_of(clean_text("\n".join(own))) if own else [])]
+    # Names and ids are one part; with very many names in characters of many bytes, the first of them.
+    return [halves(clean_text("\n".join(about)))[0], *(parts_of(clean_text("\n".join(own))) if own else [])]
 
 
 def delete_texts(keys: Sequence[int]) -> None:
@@ -422,6 +468,15 @@ def forget_bodies(body_pks: Sequence[int], *, now_ns: int | None = None) -> int:
     for part in store_sqlite.chunks(body_pks, 500):
         gone += SearchText.objects.filter(body_id__in=part).delete()[0]
     return gone
+
+
+def sweep_texts(project_pk: int) -> None:
+    """Remove the texts of a project whose body or trace is gone."""
+    last = 0
+    while found := [row[0] for row in store_of().read(ORPHANS, [project_pk, last, 500])]:
+        with store_of().in_turn(), transaction.atomic():
+            delete_texts(found)
+        last = found[-1]
 
 
 # Words -----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from accounts.models import Project
 from traces.models import SearchPending, SearchWords, Trace, TraceTexts
 from traces.search import Words
 from traces.text_index import Numbers, body_role, body_words, store_of, unpack, unpack_words
-from traces.words import PART, Excerpt, Need, Plan, Sought, encode, excerpt, expand, fold, parts_of, plan
+from traces.words import Excerpt, Need, Plan, Sought, encode, excerpt, expand, fold, parts_of, plan
 
 MANY = 5_000  # texts that are held as a list of keys; beyond it each is asked for when it is met
 FEW = 1_500  # texts from which the way to their traces is followed
@@ -236,7 +236,8 @@ def read_texts(keys: Sequence[int]) -> dict[int, str]:
             found[key] = zlib.decompress(bytes(own)).decode("utf-8", "replace")
         elif body is not None:
             text = body_words(body)
-            found[key] = text if len(text) <= PART else parts_of(text)[part]
+            parts = parts_of(text)
+            found[key] = parts[part] if part < len(parts) else ""
     return found
 
 

@@ -18,6 +18,7 @@ MAX_WORD = 40  # characters of one token; longer words go in as windows of that 
 STEP = MAX_WORD // 2
 PART = 100_000  # characters of one indexed part of a text; parts overlap, so that no phrase falls between two
 OVERLAP = 2_000
+MOST_BYTES = 900_000  # of the tokens of one part; a tsvector holds 1,048,575
 UNSPACED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u303b\u3041-\u30ff"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
@@ -103,8 +104,22 @@ def index_words(text: str) -> Indexed:
 def parts_of(text: str) -> list[str]:
     """Cut a long text into the parts that are indexed one by one."""
     if len(text) <= PART:
+        return halves(text)
+    starts = range(0, len(text), PART)
+    return [half for start in starts for half in halves(text[start : start + PART + OVERLAP])]
+
+
+def halves(text: str) -> list[str]:
+    """Cut a text in halves, and these again, until the tokens of each are few enough for one row of the index."""
+    # A character is in two tokens at most, in hexadecimal: only where that is too much are they counted.
+    if 4 * len(text.encode("utf-8", "replace")) + 2 * len(text) <= MOST_BYTES or token_bytes(text) <= MOST_BYTES:
         return [text]
-    return [text[start : start + PART + OVERLAP] for start in range(0, len(text), PART)]
+    middle = len(text) // 2
+    return [*halves(text[: middle + OVERLAP]), *halves(text[middle:])]
+
+
+def token_bytes(text: str) -> int:
+    return sum(map(len, index_words(text).tokens))
 
 
 # Queries ---------------------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """The search index: what ingest leaves pending is indexed, once, and goes when what it indexes goes."""
 
+import random
 import time
 
 import pytest
 from django.db import connection
 
 from tests.factories import make_project, make_span
-from traces import text_index
+from traces import deletion, list_queries, text_index
 from traces.models import Body, SearchPending, SearchText, SearchWords, Trace, TraceTexts
 from traces.services import ingest_spans
 
@@ -137,6 +138,73 @@ def test_lists_of_words_are_merged(project):
     assert SearchWords.objects.count() <= 8
     words = b"".join(text_index.unpack_words(row.content) for row in SearchWords.objects.all())
     assert all(f"\nown{number}\n".encode() in words for number in range(20))
+
+
+def rare_text(size: int) -> str:
+    """Characters without spaces, no pair of them twice in a row of many: all that an index of pairs may have to hold."""
+    chosen = random.Random(7)
+    return "".join(chr(chosen.randrange(0x4E00, 0x9FA5)) for _ in range(size))
+
+
+def test_text_of_very_many_pairs_is_indexed_to_its_end(project):
+    text = rare_text(100_000)
+    ingest_spans(project, [call("a", text), make_span(trace_id="b", name=text[:500], input="plain")])
+    assert text_index.index_pending() == 2
+    assert SearchText.objects.filter(body__isnull=False).count() == 2
+    for asked in (text[1000:1004], text[49_998:50_004], text[-4:]):
+        assert [one.trace_id for one in list_queries.matching_traces(project, asked)] == ["a"]
+
+
+def test_trace_that_cannot_be_indexed_is_set_aside_until_it_changes(project, caplog):
+    ingest_spans(project, [call("bad", "never read"), call("good", "kept words")])
+    ingest_spans(make_project(slug="other"), [call("there", "other words")])
+    body = next(body for body in Body.objects.filter(kind="message") if b"never" in bytes(body.content))
+    whole = bytes(body.content)
+    Body.objects.filter(pk=body.pk).update(content=b"{broken")
+    assert text_index.index_pending() == 3
+    assert not SearchPending.objects.exists()
+    assert "cannot be put into the search index" in caplog.text
+    assert set(TraceTexts.objects.values_list("trace__trace_id", flat=True)) == {"good", "there"}
+    Body.objects.filter(pk=body.pk).update(content=whole)
+    ingest_spans(project, [make_span(trace_id="bad", input="more")])
+    text_index.index_pending()
+    assert TraceTexts.objects.filter(trace__trace_id="bad").exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only a tsvector has a limit")
+def test_text_beyond_the_limit_of_the_database_stops_no_other(project, monkeypatch, caplog):
+    monkeypatch.setattr("traces.words.MOST_BYTES", 10**9)
+    ingest_spans(project, [call("bad", rare_text(100_000)), call("good", "kept words")])
+    assert text_index.index_pending() == 2
+    assert "cannot be put into the search index" in caplog.text
+    assert "too long for tsvector" in caplog.text
+    assert list(TraceTexts.objects.values_list("trace__trace_id", flat=True)) == ["good"]
+
+
+def test_texts_of_what_was_deleted_meanwhile_are_not_written(project):
+    for trace_id in "ab":
+        ingest_spans(project, [call(trace_id, f"words of {trace_id}")])
+    one, two = Body.objects.filter(kind="message").order_by("pk")
+    trace = Trace.objects.get(trace_id="a")
+    gone = (one.pk, trace.pk)
+    deletion.delete_traces(Trace.objects.filter(pk=trace.pk), what="a")
+    texts = [
+        text_index.NewText(body, owner, 0, None, text_index.index_words("secret"))
+        for body, owner in ((gone[0], None), (two.pk, None), (None, gone[1]))
+    ]
+    text_index.ProjectIndexing(project.pk).write_texts(texts)
+    assert list(SearchText.objects.values_list("body", "trace")) == [(two.pk, None)]
+    assert [bool(text.key) for text in texts] == [False, True, False]
+
+
+def test_sweep_removes_texts_that_were_left_behind(project):
+    ingest_spans(project, [call("a", "words")])
+    text_index.index_pending()
+    kept = set(SearchText.objects.values_list("pk", flat=True))
+    for body, trace in ((2**40, None), (None, 2**40)):
+        SearchText.objects.create(project=project, body_id=body, trace_id=trace, part=0)
+    deletion.sweep_orphans(project.pk)
+    assert set(SearchText.objects.values_list("pk", flat=True)) == kept
 
 
 @pytest.mark.parametrize("keys", [[], [7], [3, 1, 2], range(5, 5000, 3), [2**40, 1]])
