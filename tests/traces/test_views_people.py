@@ -168,6 +168,43 @@ def test_views_are_kept_as_words_shared_and_deleted(client, project, run, login_
     assert SavedView.objects.count() == 0
 
 
+@pytest.mark.parametrize("field", ["q", "range", "sort", "column"])
+def test_nul_in_a_view_is_left_out(client, project, run, field):
+    assert client.post(url("save_view"), {"name": "Odd", field: "a\0b"}).status_code == 302
+    view = SavedView.objects.get()
+    kept = {"q": view.query, "range": view.time_range, "sort": view.sort, "column": "".join(view.columns)}
+    assert kept[field] == "ab"
+
+
+def test_what_nobody_owns_is_not_for_everybody(client, project, run, login_on):
+    people = {}
+    for role in ("viewer", "reviewer", "admin"):
+        people[role] = User.objects.create_user(role, password="x")
+        Membership.objects.create(user=people[role], project=project, role=role)
+    note = Note.objects.create(trace=run, project=project, text="of one who left")
+    view = SavedView.objects.create(project=project, name="Left", is_shared=True)
+    links = [url("delete_note", ID, note.pk), url("delete_view", view.pk)]
+
+    def buttons():
+        pages = client.get(url("trace", ID)), client.get(url("trace_list"), {"range": "all"})
+        return [link in page.content.decode() for link, page in zip(links, pages, strict=True)]
+
+    client.force_login(people["viewer"])
+    assert buttons() == [False, False]
+    client.post(links[1])
+    assert SavedView.objects.count() == 1
+    client.force_login(people["reviewer"])
+    assert buttons() == [False, True]
+    assert client.post(links[0], HTTP_HX_REQUEST="true").status_code == 422
+    assert Note.objects.count() == 1
+    client.post(links[1])
+    assert SavedView.objects.count() == 0
+    client.force_login(people["admin"])
+    assert buttons()[0]
+    client.post(links[0])
+    assert Note.objects.count() == 0
+
+
 def test_the_api_has_signals_notes_and_tags(client, project, run):
     client.post(url("add_note", ID), {"text": "look here", "span": "tool"})
     client.post(url("change_tags", ID), {"tag": "odd"})

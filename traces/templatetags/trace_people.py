@@ -42,6 +42,8 @@ def trace_people(context: Context, trace: Trace) -> dict[str, Any]:
         "trace": trace,
         "chosen": context.get("chosen") or "",
         "may_write": request.role.allows(Role.REVIEWER),
+        "is_admin": request.role.allows(Role.ADMIN),
+        "user": current_user(request),
         "csrf_token": context.get("csrf_token"),
         **people.said_of(trace),
     }

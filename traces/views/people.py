@@ -30,6 +30,8 @@ def answer(request: ProjectRequest, found: Trace, *, error: str = "") -> HttpRes
             "trace": found,
             "error": error,
             "is_open": True,
+            "is_admin": request.role.allows(Role.ADMIN),
+            "user": current_user(request),
             "chosen": request.POST.get("span", ""),
             **people.said_of(found),
         }
@@ -61,7 +63,8 @@ def delete_note(request: ProjectRequest, trace_id: str, pk: int) -> HttpResponse
     """Take away a note of one's own; an admin takes away any."""
     found = get_trace(request, trace_id)
     note = get_object_or_404(Note.objects.select_related("trace", "project"), pk=pk, trace=found)
-    if note.author_id is not None and note.author != current_user(request) and not request.role.allows(Role.ADMIN):
+    is_own = note.author_id is not None and note.author == current_user(request)  # the author's account may be gone
+    if not is_own and not request.role.allows(Role.ADMIN):
         return answer(request, found, error="Only its author, or an admin, takes a note away.")
     people.delete_note(note, user=current_user(request))
     return answer(request, found)
@@ -92,14 +95,18 @@ def save_view(request: ProjectRequest) -> HttpResponse:
     """Keep the shown list under a name. A viewer keeps views for themselves; from reviewer up they can be shared."""
     is_shared = "shared" in request.POST and request.role.allows(Role.REVIEWER)
     fallback = reverse("traces:trace_list", args=[request.project.slug])
+
+    def given(name: str) -> str:
+        return request.POST.get(name, "").replace("\0", "")
+
     try:
         view = people.save_view(
             request.project,
             name=request.POST.get("name", ""),
-            query=request.POST.get("q", "").replace("\0", ""),
-            time_range=request.POST.get("range", ""),
-            sort=request.POST.get("sort", ""),
-            columns=[name[:40] for name in request.POST.getlist("column")][:40],
+            query=given("q"),
+            time_range=given("range"),
+            sort=given("sort"),
+            columns=[name.replace("\0", "")[:40] for name in request.POST.getlist("column")][:40],
             is_shared=is_shared,
             user=current_user(request),
         )
@@ -113,10 +120,12 @@ def save_view(request: ProjectRequest) -> HttpResponse:
 @require_POST
 @project_page()
 def delete_view(request: ProjectRequest, pk: int) -> HttpResponse:
-    """Take away a view of one's own; an admin takes away any."""
+    """Take away a view of one's own; a reviewer one of nobody, an admin any."""
     view = get_object_or_404(people.views_of(request.project, current_user(request)), pk=pk)
-    if view.owner_id is not None and view.owner != current_user(request) and not request.role.allows(Role.ADMIN):
-        messages.error(request, "Only the one who made a view, or an admin, takes it away.")
+    is_own = view.owner_id is not None and view.owner == current_user(request)
+    if not is_own and not request.role.allows(Role.REVIEWER if view.owner_id is None else Role.ADMIN):
+        who = "a reviewer" if view.owner_id is None else "the one who made a view, or an admin,"
+        messages.error(request, f"Only {who} takes it away.")
     else:
         view.delete()
         messages.success(request, f"The view “{view.name}” is gone.")
