@@ -31,7 +31,7 @@ def main() -> None:
             django.setup()
             from config.upkeep import prepare_database
 
-            prepare_database(sys.argv[1])
+            prepare_database(sys.argv[1], sys.argv[2:])
         except (CommandError, ImproperlyConfigured) as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(getattr(error, "returncode", 2))

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ from django.db.migrations.executor import MigrationExecutor
 KEPT_BACKUPS = 5
 # Commands that need no database, or that see to it themselves. All others of ours find one that is ready: see prepare_database.
 WITHOUT_DATABASE = {"serve", "demo", "worker", "backup", "restore", "pull_openai_evals"}
+# Commands that read from another machine's server where `--server` is given, and leave the database here alone then.
+WITH_SERVER = {"traces", "spans"}
 # Left out of the collected files: a notebook widget of plotly's, and the htmx that we do not use.
 IGNORED_STATIC = ["widgetbundle.js", "htmax-4*", "htmx-4*", "htmx-2.js", "datasets", "templates", "ext"]
 
@@ -55,9 +57,15 @@ def is_own_command(name: str) -> bool:
     return isinstance(home, str) and (settings.BASE_DIR / home).is_dir()
 
 
-def prepare_database(command: str) -> None:
+def reads_from_server(command: str, arguments: Sequence[str]) -> bool:
+    """Say whether a command reads from the server that `--server` names, or an abbreviation as argparse takes it."""
+    given = [one.partition("=")[0] for one in arguments]
+    return command in WITH_SERVER and any(len(one) > len("--s") and "--server".startswith(one) for one in given)
+
+
+def prepare_database(command: str, arguments: Sequence[str] = ()) -> None:
     """Make the tables before a command of ours meets a new, empty database. Raises CommandError where it is older or newer."""
-    if command in WITHOUT_DATABASE or not is_own_command(command):
+    if command in WITHOUT_DATABASE or reads_from_server(command, arguments) or not is_own_command(command):
         return
     try:
         is_new = "django_migrations" not in connection.introspection.table_names()

@@ -155,3 +155,14 @@ def test_a_command_on_an_older_database_says_what_to_do(tmp_path):
     found = manage(tmp_path, "import_traces", "runs.jsonl")
     assert found.returncode == 2
     assert found.stderr.startswith("The database is from an older Markbook.")
+
+
+@pytest.mark.parametrize("arguments", [("traces", "list"), ("spans", "list", "--trace-id", "a1")])
+def test_a_command_that_reads_from_a_server_leaves_the_database_here_alone(tmp_path, arguments):
+    for given in (("--server", "http://127.0.0.1:9"), ("--server=http://127.0.0.1:9",)):
+        found = manage(tmp_path, *arguments, *given)
+        assert "cannot be reached" in found.stderr
+        assert not (tmp_path / "markbook.sqlite3").exists()
+    assert manage(tmp_path, "migrate", "traces", "0001", "-v", "0").returncode == 0
+    assert "cannot be reached" in manage(tmp_path, *arguments, "--server", "http://127.0.0.1:9").stderr
+    assert "from an older Markbook" in manage(tmp_path, *arguments).stderr

@@ -49,6 +49,14 @@ def test_list_as_table_and_as_json(stored):
     assert "No run matches." in run("traces", "list", "--range", "1h")
 
 
+def test_range_holds_for_every_choice_of_a_query(stored):
+    long_ago = ("traces", "list", "--range", "1h", "--q")
+    assert ID in run("traces", "list", "--q", "tool:track OR tool:other")
+    for query in ("tool:track OR tool:other", "(tool:track OR tool:other)", "tool:track"):
+        assert "No run matches." in run(*long_ago, query)
+    assert ID in run("traces", "list", "--range", "500w", "--q", "tool:other OR tool:track")
+
+
 def test_nothing_printed_steers_the_terminal(stored):
     for view in ("tree", "timeline", "conversation", "io"):
         text = run("traces", "show", ID, "--view", view)

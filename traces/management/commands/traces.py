@@ -10,7 +10,7 @@ import orjson
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.access import DEFAULT_PROJECT
-from traces import reading
+from traces import reading, search
 from traces.models import Kind
 
 AGO = re.compile(r"^\d{1,6}(s|min|m|h|d|w)$")
@@ -82,7 +82,10 @@ class Command(BaseCommand):
         if back and back != "all":
             if not AGO.match(back):
                 raise CommandError(f"--range {back!r} is no length of time; write 30min, 1h or 7d.")
-            query = f"{query} after:{back}".strip()
+            try:  # joined by its terms: the words of a query with OR would take it into their last choice
+                query = search.join([search.parse(query).text, f"after:{back}"])
+            except search.QueryError as error:
+                raise CommandError(str(error)) from None
         if options["limit"] < 1:
             raise CommandError("--limit is 1 or more.")
         found = list(source.traces(query, limit=options["limit"], sort=options["sort"]))
