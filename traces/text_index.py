@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import QuerySet
 
 from traces import store_postgres, store_sqlite
 from traces.models import SearchPending, SearchText, SearchWords, Trace
@@ -30,6 +31,7 @@ AT_ONCE = 200  # traces in one transaction
 FLOOD_MARKS = 100  # so many traces changed within a second: ingest goes first
 FLOOD_S = 20  # but not for longer
 SPANS_AT_ONCE = 2_000  # spans in one transaction, unless one trace has more
+SHARE = 20  # a trace of more spans than that, which keeps growing, is read for at most one part in twenty of the time
 LOCK = 0x6D62 << 8 | 1  # "mb": our corner of the space of advisory locks
 MERGED = 8  # lists of words of one level that are merged into one of the next
 TOP_LEVEL = 9
@@ -173,14 +175,25 @@ def alone() -> Iterator[bool]:
         yield True
 
 
+resting: dict[int, float] = {}  # large traces that were read, and until when they are left alone (monotonic)
+
+
+def ready_marks() -> QuerySet[SearchPending]:
+    """Return what is pending, but for large traces that were read just now."""
+    now = time.monotonic()
+    for pk in [pk for pk, until in resting.items() if until <= now]:
+        del resting[pk]
+    return SearchPending.objects.exclude(trace_id__in=list(resting))
+
+
 def is_flooded() -> bool:
     """Say whether so much is coming in just now that indexing would take the processor and the turn to write from it.
 
     The oldest mark does not wait longer than FLOOD_S for that.
     """
     now_ns = time.time_ns()
-    newest = list(SearchPending.objects.order_by("-pk").values_list("since_ns", flat=True)[:FLOOD_MARKS])
-    oldest = SearchPending.objects.order_by("pk").values_list("since_ns", flat=True).first()
+    newest = list(ready_marks().order_by("-pk").values_list("since_ns", flat=True)[:FLOOD_MARKS])
+    oldest = ready_marks().order_by("pk").values_list("since_ns", flat=True).first()
     return (
         oldest is not None
         and len(newest) == FLOOD_MARKS
@@ -198,14 +211,18 @@ def index_pending(*, for_s: float = 8.0, gives_way: bool = False) -> int:
     done = 0
     with alone() as mine:
         while mine and time.monotonic() < until and not (gives_way and is_flooded()):
-            marks = list(SearchPending.objects.order_by("pk").values_list("pk", "trace_id")[: 10 * AT_ONCE])
+            marks = list(ready_marks().order_by("pk").values_list("pk", "trace_id")[: 10 * AT_ONCE])
             if not marks:
                 break
             traces = list(dict.fromkeys(trace for _, trace in marks))[:AT_ONCE]
             while len(traces) > 1 and count_spans(traces) > SPANS_AT_ONCE:
                 traces = traces[: len(traces) // 2]
             chosen = set(traces)
+            began = time.monotonic()
             index_apart(traces)
+            if len(traces) == 1 and count_spans(traces) > SPANS_AT_ONCE:
+                ended = time.monotonic()
+                resting[traces[0]] = ended + SHARE * (ended - began)
             with store_of().in_turn(), transaction.atomic():
                 for part in store_sqlite.chunks((pk for pk, trace in marks if trace in chosen), 500):
                     SearchPending.objects.filter(pk__in=part).delete()

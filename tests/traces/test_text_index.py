@@ -171,6 +171,21 @@ def test_trace_that_cannot_be_indexed_is_set_aside_until_it_changes(project, cap
     assert TraceTexts.objects.filter(trace__trace_id="bad").exists()
 
 
+def test_large_trace_that_keeps_growing_is_not_read_again_at_once(project, monkeypatch):
+    monkeypatch.setattr(text_index, "SPANS_AT_ONCE", 1)
+    monkeypatch.setattr(text_index, "SHARE", 10**6)
+    monkeypatch.setattr(text_index, "resting", {})
+    ingest_spans(project, [call("large", "one"), call("large", "two")])
+    assert text_index.index_pending() == 1
+    ingest_spans(project, [call("large", "three"), call("small", "four")])
+    assert text_index.index_pending() == 1
+    assert list(SearchPending.objects.values_list("trace__trace_id", flat=True)) == ["large"]
+    text_index.resting.clear()  # its time has come
+    assert text_index.index_pending() == 1
+    assert not SearchPending.objects.exists()
+    assert "three" in set().union(*(tokens_of(key) for key in held(Trace.objects.get(trace_id="large"))))
+
+
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only a tsvector has a limit")
 def test_text_beyond_the_limit_of_the_database_stops_no_other(project, monkeypatch, caplog):
     monkeypatch.setattr("traces.words.MOST_BYTES", 10**9)
