@@ -4,7 +4,7 @@ The story, the signals and the comparison of two runs all start here. It is the 
 tool's call and result in one act.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,7 @@ def read_run(records: list[SpanRecord], *, entries: list[dict[str, Any]] | None 
     by_id = {record.span_id: record for record in records}
     calls_by_id, calls_by_name = index_tool_spans(records)
     waiting: dict[str, Act] = {}
-    unnamed: defaultdict[str, list[Act]] = defaultdict(list)
+    unnamed: defaultdict[str, deque[Act]] = defaultdict(deque)
     acts: list[Act] = []
     for entry in conversation(records) if entries is None else entries:
         role = str(entry.get("role") or "")
@@ -164,12 +164,15 @@ def describe(act: Act, record: SpanRecord) -> None:
         act.result, act.has_result = tool["result"], True
 
 
-def find_call(entry: dict[str, Any], waiting: dict[str, Act], unnamed: dict[str, list[Act]]) -> Act | None:
+def find_call(entry: dict[str, Any], waiting: dict[str, Act], unnamed: dict[str, deque[Act]]) -> Act | None:
     """Return the call that a result answers: by its id, else the first of its name without a result."""
     call_id = str(entry.get("tool_call_id") or "")
     if call_id:
         return waiting.get(call_id)
-    return next((act for act in unnamed.get(str(entry.get("name") or ""), ()) if not act.has_result), None)
+    of_name = unnamed.get(str(entry.get("name") or ""))
+    while of_name and of_name[0].has_result:
+        of_name.popleft()
+    return of_name[0] if of_name else None
 
 
 def take_result(act: Act, entry: dict[str, Any]) -> None:

@@ -75,9 +75,9 @@ def check_additional_properties(validator: Any, other: Any, instance: Any, schem
 
 
 def check_unique_items(validator: Any, is_unique: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if is_unique and validator.is_type(instance, "array") and len(instance) > FEW:
-        if not all(isinstance(one, str) for one in instance):  # these alone can be sorted for certain
-            raise NotApplicable(f"there are more than {FEW} items to compare with each other")
+    is_long = is_unique and validator.is_type(instance, "array") and len(instance) > FEW
+    if is_long and not all(isinstance(one, str) for one in instance):  # texts alone can be sorted for certain
+        raise NotApplicable(f"there are more than {FEW} items to compare with each other")
     yield from Draft202012Validator.VALIDATORS["uniqueItems"](validator, is_unique, instance, schema) or ()
 
 

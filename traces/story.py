@@ -5,7 +5,7 @@ A tool's sentence comes from its name and arguments unless an engineer wrote one
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from traces.pointers import as_text, parse_text
 from traces.signals.base import shorten
 from traces.signals.hidden_error import error_in
 
+READ = 4000  # characters of a text that are looked at for a sentence
+NOTED = 1000  # characters of a sentence in which amounts and ids are looked for
 QUOTE = 280  # characters of what somebody said
 VALUE = 60  # characters of one argument or result
 MOST_VALUES = 3
@@ -51,17 +53,20 @@ NO_ARTICLE = ("all", "any", "my", "the", "a", "an", "by", "for", "to", "with", "
 TAKES_BARE = {"searched", "queried", "asked", "thought about", "went to", "waited", "clicked", "typed"}
 HAND_OVER = re.compile(r"^(?:transfer_to_|handoff_to_|hand_off_to_|delegate_to_)(.+)$", re.IGNORECASE)
 PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
-MARKDOWN = (
+LAST_STOP = re.compile(r"[.!?:;,]$")
+# Bounded and without ways to begin anew inside a match: the texts are whatever somebody sent.
+MARKDOWN: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"```.*?(?:```|$)", re.DOTALL), " (code) "),
-    (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"\1"),
-    (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),
-    (re.compile(r"(?m)^\s{0,3}(?:#{1,6}\s+|>\s*)"), ""),
-    (re.compile(r"(?m)^\s*(?:[-*+]|\d+[.)])\s+(.*?)([.!?:;,]?)\s*$"), r" \1; "),
+    (re.compile(r"!\[([^\]]{0,300})\]\([^)]{0,1000}\)"), r"\1"),
+    (re.compile(r"\[([^\]]{1,300})\]\([^)]{0,1000}\)"), r"\1"),
+    (re.compile(r"(?m)^[ \t]{0,3}(?:#{1,6}\s+|>\s*)"), ""),
+    (re.compile(r"(?m)^[ \t]*(?:[-*+]|\d+[.)])\s+(.*)$"), lambda match: f" {LAST_STOP.sub('', match.group(1).rstrip())}; "),
     (re.compile(r"\*\*|__|`"), ""),
     (re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])"), r"\1"),
-    (re.compile(r"\s*;\s*(?=[.!?]|$)"), ". "),
-)
-MARKER = re.compile(r"^\W*#{2,}(\w+)#{2,}\W*$")  # what simulated customers end with
+    (re.compile(r"\s+"), " "),
+    (re.compile(r" ?; ?(?=[.!?]|$)"), ". "),
+)  # fmt: skip
+MARKER = re.compile(r"^[^\w#]*#{2,}(\w{1,100})#{2,}[^\w#]*$")  # what simulated customers end with
 BARE_ERROR = re.compile(r"^\s*(?:error|exception)\s*:\s*", re.IGNORECASE)
 NOTABLE = re.compile(
     r"[$€£¥]\s?\d[\d.,]*|\d[\d.,]*\s?(?:USD|EUR|GBP|%)|#?\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z#])[\w#-]{4,}\b|#\w{2,}|\b\d{4,}\b|\b[\w.+-]+@[\w-]+\.[\w.]+"
@@ -85,7 +90,7 @@ class Sentence:
         """The text in pieces; true for amounts, ids and addresses, which readers look for."""
         found: list[tuple[str, bool]] = []
         last = 0
-        for match in NOTABLE.finditer(self.text):
+        for match in NOTABLE.finditer(self.text, 0, NOTED):
             if match.start() > last:
                 found.append((self.text[last : match.start()], False))
             found.append((match.group(), True))
@@ -331,7 +336,7 @@ def came_to(result: Any, *, known: Collection[str] = ()) -> str:
     text = as_text(result).strip() if result is not None else ""
     if not text:
         return " and got nothing"
-    return f" and got: {shorten(plain(text), 120).rstrip('.')}"
+    return f" and got: {shorten(plain(text[:READ]), 120).rstrip('.')}"
 
 
 def fill(template: str, known: Mapping[str, Any], arguments: Any) -> str:
@@ -372,7 +377,7 @@ def plain(text: str) -> str:
 
 def quote(text: str) -> str:
     """Return what was said, in quotation marks, cut after a sentence where it is long."""
-    words = plain(text[:20_000])
+    words = plain(text[:READ])
     if len(words) > QUOTE:
         cut = words[:QUOTE]
         end = max(cut.rfind(mark) for mark in (". ", "! ", "? ", "。", "！", "？"))

@@ -35,7 +35,7 @@ TEXT = re.compile(
     re.IGNORECASE,
 )  # fmt: skip
 LATE = re.compile(
-    r"^\s*(?:\w+\.)*\w*(?:Error|Exception)\s*:.*|exit(?:ed with)? (?:code|status) [1-9]\d*|exitcode: [1-9]\d*",
+    r"^[ \t]*(?:\w+\.)*\w*(?:Error|Exception)[ \t]*:.*|exit(?:ed with)? (?:code|status) [1-9]\d*|exitcode: [1-9]\d*",
     re.MULTILINE,
 )
 

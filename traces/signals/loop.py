@@ -1,5 +1,7 @@
 """The run goes in circles: the same few acts three times in a row."""
 
+from collections import defaultdict
+
 from traces.acts import Act, Run
 from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, shorten
 
@@ -20,8 +22,10 @@ def sign(act: Act) -> str | None:
 def find(run: Run, limits: Limits) -> list[Suspicion]:
     """Return where the same acts come three times in a row, and where the agent says the same long words three times."""
     found: list[Suspicion] = []
-    for agent in dict.fromkeys((act.is_sub_agent, act.agent_name if act.is_sub_agent else "") for act in run.acts):
-        acts = [act for act in run.acts if (act.is_sub_agent, act.agent_name if act.is_sub_agent else "") == agent]
+    by_agent: defaultdict[tuple[bool, str], list[Act]] = defaultdict(list)
+    for act in run.acts:
+        by_agent[act.is_sub_agent, act.agent_name if act.is_sub_agent else ""].append(act)
+    for acts in by_agent.values():
         signs = [sign(act) for act in acts]
         place = 0
         while place < len(acts):
@@ -39,8 +43,8 @@ def find(run: Run, limits: Limits) -> list[Suspicion]:
                     )
                 )
                 place += rounds * length
-            else:
-                place += 1
+            else:  # inside a circle of words alone, none with calls begins before its last rounds
+                place += max(1, (rounds - ROUNDS) * length + 1)
         found += repeated_words(acts)
     return found[:MAX_EACH]
 

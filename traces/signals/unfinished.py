@@ -17,7 +17,8 @@ NO_RESULT = re.compile(
     re.IGNORECASE,
 )
 CLOSING = re.compile(
-    r"#{2,}\w+#{2,}|\b(?:thanks?|thank you|thx|bye|goodbye|cheers|that(?:'|’)?s (?:all|it)|all set|no more|nothing else|take care|have a)\b"
+    r"(?<!#)#{2,}\w+#{2,}"
+    r"|\b(?:thanks?|thank you|thx|bye|goodbye|cheers|that(?:'|’)?s (?:all|it)|all set|no more|nothing else|take care|have a)\b"
     r"|^\W*(?:ty|great|perfect|ok(?:ay)?|no|nope|terminate|exit|stop|done|approved?)\b\W*",
     re.IGNORECASE,
 )
