@@ -12,7 +12,7 @@ from traces.json_schema import NotApplicable, check_is_schema, find_errors, make
 from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls, shorten
 
 MAX_ERRORS = 100  # of one call, among which the first by its place is told
-TIME_S = 3.0  # for the schemas of one run: whoever sent it wrote them
+TIME_S = 8.0  # for the schemas of one run: whoever sent it wrote them
 BUILT_IN = ("transfer_to_", "handoff", "final_answer", "final_result", "submit")  # frameworks add these by themselves
 
 
