@@ -4,8 +4,9 @@
     python bench/beside_phoenix.py --phoenix /somewhere/bin/python [--spans 10000] [--connections 4] [--payloads DIR]
 
 A span of Phoenix counts as readable once its own API says that it is there, one of Markbook once it is a committed row, which its
-API reads; the clock runs from the first request until all are (or until --wait seconds after the last answer). Then the list of traces is opened in Chromium, three times, and the median time
-until its first row can be seen is taken. Phoenix runs with its own defaults (SQLite in a folder of its own).
+API reads; the clock runs from the first request until all are (or until --wait seconds after the last answer). Then the list of
+traces is opened in Chromium, three times, and the median time until its first row can be seen is taken. Phoenix runs with its own
+defaults (SQLite in a folder of its own).
 """
 
 import argparse
