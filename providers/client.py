@@ -482,6 +482,10 @@ class ModelClient:
         """Wait until the book of calls is on disk."""
         await self.ledger.flush()
 
+    async def settle(self) -> None:
+        """Wait until the calls that have ended so far are in the book as ended."""
+        await self.ledger.settle()
+
     async def aclose(self) -> None:
         """Write what is left to write, and close the connections."""
         await self.ledger.aclose()

@@ -43,6 +43,8 @@ class Ledger:
         self.starts: list[tuple[Call, asyncio.Future[int]]] = []
         self.ends: list[Ending] = []
         self.writer: asyncio.Task[None] | None = None
+        self.ends_told, self.ends_written = 0, 0
+        self.settling: list[tuple[int, asyncio.Future[None]]] = []  # how many ends to wait for, and who waits
 
     async def start(self, call: Call) -> int:
         """Write a call as started; returns its key when that is on disk. Raises DatabaseError, and then it must not be sent."""
@@ -65,7 +67,26 @@ class Ledger:
     def end(self, ending: Ending) -> None:
         """Write how a call ended, with the next batch."""
         self.ends.append(ending)
+        self.ends_told += 1
         self.wake_writer()
+
+    async def settle(self) -> None:
+        """Wait until the ends told so far are on disk, whatever comes meanwhile: what a call brought is stored after its end."""
+        if self.ends_written >= self.ends_told:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.settling.append((self.ends_told, future))
+        self.wake_writer()
+        await future
+
+    def count_written(self, ends: int) -> None:
+        """Let those go on who waited for ends that are written now, or given up."""
+        self.ends_written += ends
+        done = [future for wanted, future in self.settling if wanted <= self.ends_written]
+        self.settling = [(wanted, future) for wanted, future in self.settling if wanted > self.ends_written]
+        for future in done:
+            if not future.done():
+                future.set_result(None)
 
     async def flush(self) -> None:
         """Wait until everything is on disk."""
@@ -99,12 +120,16 @@ class Ledger:
                     await asyncio.sleep(0.2 * failures)
                 else:
                     logger.exception("%s ended calls stay `started` in the book: it could not be written.", len(ends))
+                    self.count_written(len(ends))
             except BaseException:  # the loop is being closed: nobody may go on as if the start were on disk
                 for _, future in starts:
                     future.cancel()
+                for _, waiting in self.settling:
+                    waiting.cancel()
                 raise
             else:
                 failures = 0
+                self.count_written(len(ends))
                 for (_, future), key in zip(starts, keys, strict=True):
                     if not future.done():
                         future.set_result(key)

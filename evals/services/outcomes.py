@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -36,10 +36,21 @@ class DatabaseThread:
 
 
 class OutcomeWriter:
-    """Gathers outcomes and writes them in one transaction. `in_work` says how many samples may still bring one."""
+    """Gathers outcomes and writes them in one transaction. `in_work` says how many samples may still bring one.
 
-    def __init__(self, project: Project, database: DatabaseThread, *, worker: str, in_work: Callable[[], int]) -> None:
-        self.project, self.database, self.worker, self.in_work = project, database, worker, in_work
+    `settle` waits until the calls that brought them are in the book as ended: after a kill no stored answer has an open call.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        database: DatabaseThread,
+        *,
+        worker: str,
+        in_work: Callable[[], int],
+        settle: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.project, self.database, self.worker, self.in_work, self.settle = project, database, worker, in_work, settle
         self.waiting: list[tuple[Outcome, asyncio.Future[int | None]]] = []
         self.has_outcomes = asyncio.Event()
 
@@ -59,6 +70,7 @@ class OutcomeWriter:
             batch, self.waiting = self.waiting[:MAX_BATCH], self.waiting[MAX_BATCH:]
             if not self.waiting:
                 self.has_outcomes.clear()
+            await self.settle()
             kept = await self.write([outcome for outcome, _ in batch])
             for outcome, written in batch:
                 if written.done():

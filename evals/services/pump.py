@@ -113,7 +113,9 @@ class Pump:
         self.generating = asyncio.Semaphore(job.concurrency)
         self.room = min(MAX_IN_WORK, 4 * job.concurrency + 16)
         self.has_moved = asyncio.Event()
-        self.writer = OutcomeWriter(job.project, database, worker=worker, in_work=lambda: len(self.in_work))
+        self.writer = OutcomeWriter(
+            job.project, database, worker=worker, in_work=lambda: len(self.in_work), settle=client.settle
+        )
         self.ledger = ledger_of(job)
         self.asked_judges: dict[tuple[int, str], asyncio.Future[list[GradeResult] | None]] = {}
 

@@ -79,6 +79,9 @@ class FakeClient:
             )
         return call["messages"][-1]["content"]
 
+    async def settle(self) -> None:
+        return None
+
     async def aclose(self) -> None:
         return None
 

@@ -78,3 +78,27 @@ def test_mark_unknown_closes_only_the_open_calls_that_are_meant(project):
     assert list(Call.objects.order_by("pk").values_list("state", flat=True)) == ["unknown", "answered", "started"]
     assert mark_unknown(job="run:2") == 1
     assert "may have been charged" in Call.objects.get(subject="sample:3").error
+
+
+@pytest.mark.django_db(transaction=True)
+def test_settle_returns_when_the_ends_told_so_far_are_on_disk_though_calls_go_on_coming(project):
+    async def main():
+        ledger = Ledger()
+        key = await ledger.start(make_call(project))
+        going_on = True
+
+        async def keep_starting():
+            while going_on:
+                await ledger.start(make_call(project))
+
+        others = asyncio.gather(*(keep_starting() for _ in range(5)))
+        ledger.end(Ending(key, CallState.ANSWERED, timezone.now()))
+        await asyncio.wait_for(ledger.settle(), 10)
+        state = await asyncio.to_thread(lambda: Call.objects.get(pk=key).state)
+        going_on = False
+        await others
+        await ledger.settle()  # nothing to wait for
+        await ledger.aclose()
+        return state
+
+    assert asyncio.run(main()) == CallState.ANSWERED
