@@ -1,5 +1,6 @@
 """The page of the traces list: one markup for page and fragment, odd text, errors, what it costs."""
 
+import re
 import time
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.factories import make_project, make_span, make_trace
-from traces import search, text_index
+from traces import columns, search, text_index
 from traces.services import ingest_spans
 
 HTMX = {"HTTP_HX_REQUEST": "true"}
@@ -272,3 +273,77 @@ def test_new_traces_are_announced_and_the_list_stays(client, project, url):
 )
 def test_poll_with_odd_values_answers(client, project, url, state):
     assert client.get(reverse("traces:fresh_traces", args=[project.slug]), state).status_code == 200
+
+
+# Columns ---------------------------------------------------------------------------------------------------------
+
+
+def heads_and_cells(html: str) -> tuple[list[str], list[str]]:
+    table = html[html.index("<table") : html.index("</table>")]
+    heads = re.findall(
+        r'<th scope="col"[^>]*>(?:<a[^>]*>)?([^<]+?) ?<', table[: table.index("<tbody")].replace("\n", "")
+    )
+    row = table[table.index("<tbody") : table.index("</tr>", table.index("<tbody"))]
+    return heads, re.findall(r'data-label="([^"]+)"', row)
+
+
+def test_every_column_has_its_head_and_its_cell_in_the_same_order(client, project, url):
+    make_recent(project, user_id="u-7", release="2026.6", llm_call_count=3, output_preview="It is on its way.")
+    html = text_of(client.get(url, {"column": [column.name for column in columns.COLUMNS]}))
+    heads, cells = heads_and_cells(html)
+    assert heads == [column.label for column in columns.COLUMNS]
+    assert cells == heads[1:]
+    for text in ("u-7", "2026.6", "It is on its way."):
+        assert text in html
+
+
+def test_only_the_chosen_columns_show_and_every_link_keeps_them(client, project, url):
+    for _ in range(51):
+        make_recent(project)
+    answer = client.get(url, {"column": ["cost", "user"]})
+    heads, cells = heads_and_cells(text_of(answer))
+    assert heads == ["Input", "User", "Cost"]
+    assert cells == ["User", "Cost"]
+    kept = [
+        answer.context["older_url"],
+        answer.context["poll_url"],
+        answer.context["state_url"],
+        answer.context["ranges"][0][2],
+    ]
+    kept += [head.url for head in answer.context["headings"] if head.url]
+    assert all(parse_qs(urlsplit(link).query)["column"] == ["input", "user", "cost"] for link in kept)
+    assert "column" not in parse_qs(urlsplit(answer.context["usual_columns_url"]).query)
+
+
+def test_the_usual_columns_are_not_in_the_address(client, url):
+    answer = client.get(url, {"add": "", "column": ["input", *columns.USUAL]})
+    assert answer.status_code == 302
+    assert "column" not in answer.url
+
+
+@pytest.mark.parametrize(("asked", "shown"), [(["verdict"], columns.USUAL), (["verdict", "cost"], ("input", "cost"))])
+def test_a_column_that_is_no_more_is_left_out_with_a_word(client, project, url, asked, shown):
+    make_recent(project)
+    answer = client.get(url, {"column": asked})
+    assert answer.context["shown"] == shown
+    assert "The list has no column <bdi>“verdict”</bdi>" in text_of(answer)
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_more_columns_cost_no_query_a_row(client, project, url, count):
+    for _ in range(count):
+        make_recent(project, user_id="u")
+    state = {"column": [column.name for column in columns.COLUMNS]}
+    client.get(url, state)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(url, state)
+    assert len(queries) <= 9
+
+
+def test_a_view_keeps_its_columns(client, project, url):
+    make_recent(project)
+    page = text_of(client.get(url, {"column": ["user", "cost"]}))
+    form = re.findall(r'form="save-view-form" name="column" value="(\w+)"', page)
+    assert form == ["input", "user", "cost"]
+    saved = client.post(reverse("traces:save_view", args=[project.slug]), {"name": "Who pays", "column": form})
+    assert client.get(saved.url).context["shown"] == ("input", "user", "cost")

@@ -8,7 +8,7 @@ from django.template import Context
 from accounts.access import current_user
 from accounts.models import Role
 from pages.templatetags.pages import duration
-from traces import people
+from traces import columns, people
 from traces.models import Signal, SignalCheck, Trace
 from traces.pointers import as_text
 from traces.signals import DETECTORS
@@ -50,7 +50,9 @@ def trace_people(context: Context, trace: Trace) -> dict[str, Any]:
 
 
 @register.inclusion_tag("traces/_saved_views.html", takes_context=True)
-def saved_views(context: Context, query_text: str, time_range: str, sort: str) -> dict[str, Any]:
+def saved_views(
+    context: Context, query_text: str, time_range: str, sort: str, shown: tuple[str, ...]
+) -> dict[str, Any]:
     """Show the views of the list that the person sees, and the field that keeps the shown one under a name: one query."""
     request = context["request"]
     found = list(people.views_of(request.project, current_user(request))[:100])
@@ -65,6 +67,7 @@ def saved_views(context: Context, query_text: str, time_range: str, sort: str) -
         "query_text": query_text,
         "range_name": time_range,
         "sort": sort,
+        "columns": columns.asked_for(shown),
         "may_share": request.role.allows(Role.REVIEWER),
         "is_admin": request.role.allows(Role.ADMIN),
         "user": current_user(request),

@@ -1,7 +1,7 @@
 """The traces list: one address, one view, one markup for the page and its fragments."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.access import ProjectRequest, project_page
-from traces import list_queries, search, text_queries
+from traces import columns, list_queries, search, text_queries
+from traces.columns import Column
 from traces.search import Query, QueryError
 
 COUNT_LIMIT = 10_000
@@ -44,28 +45,12 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of the table; `url` sorts by it, `direction` is that of `aria-sort` or empty."""
+class Heading:
+    """The head of a column; `url` sorts by it, `direction` is that of `aria-sort` or empty."""
 
-    name: str
-    label: str
-    look: str
+    column: Column
     url: str = ""
     direction: str = ""
-
-
-# name, label, look, sort
-COLUMNS = (
-    ("input", "Input", "", ""),
-    ("agent", "Agent", "", ""),
-    ("model", "Model", "", ""),
-    ("spans", "Spans", "r", "spans"),
-    ("latency", "Latency", "r", "latency"),
-    ("tokens", "Tokens", "r", "tokens"),
-    ("cost", "Cost", "r", "cost"),
-    ("scores", "Scores", "", ""),
-    ("started", "Started", "r", "started"),
-)
 
 
 @dataclass(frozen=True)
@@ -76,16 +61,18 @@ class ListAddress:
     q: str
     range: str
     sort: str
+    columns: tuple[str, ...] = columns.USUAL
 
-    def url(self, **changes: str) -> str:
+    def url(self, **changes: str | list[str]) -> str:
         state = {
             "q": self.q,
             "range": self.range,
             "sort": "" if self.sort == list_queries.DEFAULT_SORT else self.sort,
+            "column": columns.asked_for(self.columns),
             **changes,
         }
         given = {name: value for name, value in state.items() if value}
-        return f"{self.path}?{urlencode(given)}" if given else self.path
+        return f"{self.path}?{urlencode(given, doseq=True)}" if given else self.path
 
 
 @require_GET
@@ -93,7 +80,8 @@ class ListAddress:
 def trace_list(request: ProjectRequest) -> HttpResponseBase:
     """Show the traces of a project that match `q` within `range`, in the order `sort`, from the key `after` or `before` on.
 
-    `add` is text typed beside the chips and joins `q`; `from` and `to` (ms since 1970) are a range drawn on the histogram.
+    `column`, as often as wanted, names what shows; without it the usual ones do. `add` is text typed beside the chips and joins `q`;
+    `from` and `to` (ms since 1970) are a range drawn on the histogram.
     """
     now = timezone.now()
     text, added_text = request.GET.get("q", ""), request.GET.get("add", "")
@@ -114,12 +102,13 @@ def trace_list(request: ProjectRequest) -> HttpResponseBase:
             field = ""
         except QueryError as problem:
             error = problem
-    address = ListAddress(path, query.text, request.GET.get("range", ""), sort)
+    shown, _ = columns.chosen_names(request.GET.getlist("column"))
+    address = ListAddress(path, query.text, request.GET.get("range", ""), sort, shown)
     drawn = drawn_range(request)
     if error is None and drawn is not None:
         bound = search.range_query(query, after=drawn[0], before=drawn[1])
         query = search.parse(bound, now=now)
-        address = ListAddress(path, query.text, "all", sort)
+        address = replace(address, q=query.text, range="all")
     if error is not None and request.wants_partial:
         chosen = list_queries.time_range(request.project, address.range, now=now)
         context = bar_context(request, query, address, chosen, field=field, error=error)
@@ -150,14 +139,15 @@ def show_list(
     """Render the page, the whole browser under the top bar, or only its table when just that is asked for."""
     project = request.project
     chosen = list_queries.time_range(project, address.range, now=now)
-    address = ListAddress(address.path, address.q, chosen.name, address.sort)
+    address = replace(address, range=chosen.name)
     after, before = request.GET.get("after", ""), request.GET.get("before", "")
     is_unreadable = error is not None and not request.GET.get("add", "")
     cursor_error = ""
     page = list_queries.TracePage([], "", "", address.sort)
     if not is_unreadable:
         since = chosen.since_ns
-        options: dict[str, Any] = {"sort": address.sort, "since_ns": since, "fields": list_queries.ROW_FIELDS}
+        fields = [*list_queries.ROW_FIELDS, *columns.fields_of(address.columns)]
+        options: dict[str, Any] = {"sort": address.sort, "since_ns": since, "fields": fields}
         try:
             page = list_queries.trace_page(project, query, after=after, before=before, **options)
         except list_queries.CursorError as problem:
@@ -167,7 +157,7 @@ def show_list(
     context = {
         "page": page,
         "rows": list_queries.list_rows(page, text_queries.excerpts(project, page.rows, query.said)),
-        "columns": columns(address),
+        **column_context(request, address),
         "sort": address.sort,
         "order": ORDERS[address.sort],
         "cursor_error": cursor_error,
@@ -205,7 +195,8 @@ def poll_url(project: Any, address: ListAddress) -> str:
     """Return the address that says how many traces came since now."""
     mark = list_queries.arrival_mark(project)
     path = reverse("traces:fresh_traces", args=[project.slug])
-    return f"{path}?{urlencode({'since': mark, 'q': address.q, 'range': address.range})}"
+    state = {"since": mark, "q": address.q, "range": address.range, "column": columns.asked_for(address.columns)}
+    return f"{path}?{urlencode(state, doseq=True)}"
 
 
 def has_words(terms: Iterable[search.Term]) -> bool:
@@ -226,7 +217,7 @@ def bar_context(
     error: QueryError | None,
 ) -> dict[str, Any]:
     """Return what the query bar shows: chips, the text that is not taken yet, its error, the ranges."""
-    address = ListAddress(address.path, address.q, chosen.name, address.sort)
+    address = replace(address, range=chosen.name)
     chips = []
     for place, term in enumerate(query.terms):
         url = address.url(q=search.drop_term(query, place))
@@ -251,6 +242,11 @@ def bar_context(
         "ranges": ranges,
         "list_path": address.path,
         "clear_url": address.url(q=""),
+        "offered_columns": columns.COLUMNS,
+        "always_column": columns.ALWAYS,
+        "shown": address.columns,
+        "is_chosen": address.columns != columns.USUAL,
+        "usual_columns_url": address.url(column=[]),
     }
 
 
@@ -262,16 +258,28 @@ def suggestion_url(query: Query, address: ListAddress, field: str, error: QueryE
     return address.url(q=search.join([query.text, mended]))
 
 
-def columns(address: ListAddress) -> list[Column]:
+def column_context(request: ProjectRequest, address: ListAddress) -> dict[str, Any]:
+    """Return the columns that show and those that could, and the names in the address that no column has."""
+    _, unknown = columns.chosen_names(request.GET.getlist("column"))
+    return {
+        "headings": headings(address),
+        "shown": address.columns,
+        "is_chosen": address.columns != columns.USUAL,
+        "table_width": columns.table_width(address.columns),
+        "unknown_columns": unknown,
+    }
+
+
+def headings(address: ListAddress) -> list[Heading]:
     """Return the columns with the address that sorts by each; largest or newest first at the first click."""
     made = []
-    for name, label, look, sort in COLUMNS:
+    for column in columns.named(address.columns):
         url = direction = ""
-        if sort:
-            descending = f"-{sort}"
-            direction = {descending: "descending", sort: "ascending"}.get(address.sort, "")
-            url = address.url(sort=sort if address.sort == descending else descending)
-        made.append(Column(name, label, look, url, direction))
+        if column.sort:
+            descending = f"-{column.sort}"
+            direction = {descending: "descending", column.sort: "ascending"}.get(address.sort, "")
+            url = address.url(sort=column.sort if address.sort == descending else descending)
+        made.append(Heading(column, url, direction))
     return made
 
 
@@ -336,11 +344,13 @@ def fresh_traces(request: ProjectRequest) -> HttpResponse:
         query = Query()
     count = list_queries.count_fresh(request.project, query, since=since) or 0
     path = reverse("traces:trace_list", args=[request.project.slug])
-    address = ListAddress(path, query.text, request.GET.get("range", ""), list_queries.DEFAULT_SORT)
+    shown, _ = columns.chosen_names(request.GET.getlist("column"))
+    address = ListAddress(path, query.text, request.GET.get("range", ""), list_queries.DEFAULT_SORT, shown)
+    state = {"since": since, "q": query.text, "range": address.range, "column": columns.asked_for(shown)}
     context = {
         "fresh": count,
         "is_most": count >= list_queries.MOST_ARRIVALS,
         "fresh_url": address.url(),
-        "poll_url": f"{request.path}?{urlencode({'since': since, 'q': query.text, 'range': address.range})}",
+        "poll_url": f"{request.path}?{urlencode(state, doseq=True)}",
     }
     return render(request, "traces/_fresh_traces.html", context)
