@@ -10,11 +10,15 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.core.management.base import CommandError
-from django.db import OperationalError, connection
+from django.core.management.sql import emit_post_migrate_signal
+from django.db import OperationalError, connection, router
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 KEPT_BACKUPS = 5
 # Commands that need no database, or that see to it themselves. All others of ours find one that is ready: see prepare_database.
@@ -39,6 +43,9 @@ def migrate_safely(report: Callable[[str], None]) -> None:
     except OperationalError as error:
         place = settings.DATABASES["default"]["NAME"]
         raise CommandError(f"The database {place} cannot be opened: {error}".strip(), returncode=2) from error
+    if not connection.introspection.table_names():
+        make_tables()
+        return
     executor = MigrationExecutor(connection)
     refuse_newer(executor)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -49,6 +56,27 @@ def migrate_safely(report: Callable[[str], None]) -> None:
     elif executor.loader.applied_migrations:
         report("The database changes with this version. PostgreSQL is backed up with pg_dump, not by Markbook.")
     call_command("migrate", interactive=False, verbosity=0)
+
+
+def make_tables() -> None:
+    """Make the tables of an empty database as the models have them, and note every migration as done, in one transaction.
+
+    The migrations come to the same tables by a hundred steps, each of which draws up all models anew. Data migrations have nothing
+    to do where there are no rows, and what no model holds is made by `post_migrate`; a test compares the two ways.
+    """
+    recorder = MigrationRecorder(connection)
+    models = [
+        model
+        for app in apps.get_app_configs()
+        for model in router.get_migratable_models(app, connection.alias, include_auto_created=False)
+    ]
+    with connection.schema_editor(atomic=True) as editor:
+        for model in [recorder.Migration, *models]:
+            if model._meta.can_migrate(connection):
+                editor.create_model(model)
+        for app_label, name in sorted(MigrationLoader(None).disk_migrations or {}):
+            recorder.migration_qs.create(app=app_label, name=name)
+    emit_post_migrate_signal(verbosity=0, interactive=False, db=connection.alias)
 
 
 def is_own_command(name: str) -> bool:
@@ -72,7 +100,7 @@ def prepare_database(command: str, arguments: Sequence[str] = ()) -> None:
     except OperationalError as error:
         raise CommandError(f"The database cannot be opened: {error}".strip(), returncode=2) from error
     if is_new:
-        call_command("migrate", interactive=False, verbosity=0)
+        migrate_safely(lambda text: None)
         return
     executor = MigrationExecutor(connection)
     refuse_newer(executor)

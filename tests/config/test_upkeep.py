@@ -1,6 +1,7 @@
 """Backups, migrations and static files before the server starts."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import closing
 import pytest
 from django.conf import settings
 from django.core.management.base import CommandError
+from django.db import connection
 
 from config import upkeep
 
@@ -81,6 +83,53 @@ def test_static_stamp_changes_with_a_file_and_not_without(tmp_path, settings):
     after = upkeep.static_stamp()
     finders.get_finder.cache_clear()
     assert after != before
+
+
+# A new database ---------------------------------------------------------------------------------------------------
+
+
+def schema(rows) -> dict[tuple[str, str], object]:
+    """Return (type, name) -> statement of `sqlite_master`; a table's columns sorted, since migrations add theirs at the end."""
+    found = {}
+    for kind, name, sql in rows:
+        text = sql or ""
+        if text.startswith("CREATE TABLE"):
+            head, _, body = text.partition("(")
+            text = head, sorted(re.sub(r"\s+", " ", part).strip() for part in columns(body.removesuffix(")")))
+        found[kind, name] = text
+    return found
+
+
+def columns(body: str) -> list[str]:
+    """Split the body of CREATE TABLE at the commas that stand in no brackets."""
+    parts, depth = [""], 0
+    for char in body:
+        depth += (char == "(") - (char == ")")
+        if char == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's own table of tables")
+def test_a_new_database_is_what_the_migrations_make(tmp_path):
+    code = "import django; django.setup(); from config import upkeep; upkeep.migrate_safely(print); upkeep.migrate_safely(print)"
+    environment = {**os.environ, "MARKBOOK_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=settings.BASE_DIR, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    questions = (
+        "SELECT app, name FROM django_migrations ORDER BY app, name",
+        "SELECT app_label, model FROM django_content_type ORDER BY app_label, model",
+        "SELECT codename FROM auth_permission ORDER BY codename",
+    )
+    master = "SELECT type, name, sql FROM sqlite_master"
+    with closing(sqlite3.connect(tmp_path / "markbook.sqlite3")) as new, connection.cursor() as migrated:
+        for question in questions:
+            assert new.execute(question).fetchall() == migrated.execute(question).fetchall()
+        assert schema(new.execute(master)) == schema(migrated.execute(master).fetchall())
 
 
 # Restore ---------------------------------------------------------------------------------------------------------
