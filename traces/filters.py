@@ -5,17 +5,17 @@ Where a trace may have several values (models, tools, tags) the filter is an EXI
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
-import orjson
-from django.db.models import BigAutoField, BooleanField, CharField, Exists, Lookup, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models import Value as Literal
 
 from accounts.models import Project
+from traces import few
+from traces.lookups import Asked
 from traces.models import Note, Trace, TraceTerm
-from traces.search import Condition, Kind, Query, Term, Value, Words
+from traces.search import Condition, Group, Kind, Query, Term, Value, Words
 from traces.summary import error_label
 from traces.text_queries import Lazy, text_match
 
@@ -65,49 +65,29 @@ PRESENT = {
     "workflow": ~Q(workflow_name=""),
 }
 NOTHING = Q(pk__in=[])
-FEW_TERMS = 20_000  # traces that a condition names by their keys
-# What a condition names, for as long as the parsed query lives: a request asks several times.
-few_terms: WeakKeyDictionary[Condition, dict[tuple[Any, ...], list[int] | None]] = WeakKeyDictionary()
 
 
-@CharField.register_lookup
-class Glob(Lookup):
-    """`agent_name__glob="gpt*"`: `*` is any text and all else is meant as it stands. Minds case, and can use an index."""
+@dataclass(frozen=True)
+class Meaning:
+    """What a term asks for: its filter, and how an index may answer it.
 
-    lookup_name = "glob"
-    prepare_rhs = False
+    `few`: the keys of all traces that it names, where they are few. `bounds`: the column that it keeps within bounds, so that the list
+    in the order of that column begins and ends there. `is_ordered`: an index gives its traces in the order of their start.
+    """
 
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        left, params = self.process_lhs(compiler, connection)
-        parts = str(self.rhs).split("*")
-        if connection.vendor == "sqlite":
-            escaped = ["".join(f"[{char}]" if char in "[?" else char for char in part) for part in parts]
-            return f"{left} GLOB %s", [*params, "*".join(escaped)]
-        escaped = [part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for part in parts]
-        return f"{left} LIKE %s", [*params, "%".join(escaped)]
+    filter: Q
+    few: list[int] | None = None
+    bounds: str = ""
+    is_ordered: bool = False
 
 
-class Asked(Subquery):
-    """True for rows for which a subquery says TRUE. Asked row by row: PostgreSQL makes no join of it, and expects half of the rows."""
-
-    template = "((%(subquery)s) IS TRUE)"
-    output_field = BooleanField()
-    conditional = True
+# What conditions mean, for as long as the parsed query lives: a request asks several times.
+meanings: WeakKeyDictionary[Condition, dict[int, Meaning]] = WeakKeyDictionary()
 
 
-@BigAutoField.register_lookup
-class Among(Lookup):
-    """`pk__among=[…]`: as `in`, for a list of any length."""
-
-    lookup_name = "among"
-    prepare_rhs = False
-
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        left, params = self.process_lhs(compiler, connection)
-        if connection.vendor == "sqlite":
-            values = orjson.dumps(self.rhs).decode()
-            return f"{left} IN (SELECT value FROM json_each(%s))", [*params, values]  # noqa: S608
-        return f"{left} = ANY(%s::bigint[])", [*params, list(self.rhs)]
+def named(keys: list[int]) -> Meaning:
+    """Return the meaning of a term that names few traces."""
+    return Meaning(Q(pk__among=keys), keys)
 
 
 def compile_query(query: Query, project: Project) -> Q:
@@ -118,71 +98,67 @@ def compile_query(query: Query, project: Project) -> Q:
 def compile_terms(terms: Iterable[Term], project: Project) -> Q:
     compiled = Q()
     for term in terms:
-        one = term_of_query(term, project)
+        one = term_meaning(term, project).filter
         compiled &= ~one if term.negated else one
     return compiled
 
 
-def term_of_query(term: Term, project: Project) -> Q:
-    """Return the filter of one term, before its negation."""
+def term_meaning(term: Term, project: Project) -> Meaning:
+    """Return the meaning of one term, before its negation."""
     if isinstance(term, Words):
-        return Q(pk__among=text_match(project, term).all_traces())
+        match = text_match(project, term)
+        return Meaning(Q(pk__among=match.all_traces()), match.few_traces())
     if isinstance(term, Condition):
-        return condition_filter(term, project)
+        known = meanings.setdefault(term, {})
+        if project.pk not in known:
+            known[project.pk] = condition_meaning(term, project)
+        return known[project.pk]
+    return group_meaning(term, project)
+
+
+def group_meaning(group: Group, project: Project) -> Meaning:
+    """Return the meaning of alternatives: they are few where each holds a part that names few."""
     found = Q()
-    for choice in term.choices:
+    parts: list[list[int] | None] = []
+    for choice in group.choices:
         found |= compile_terms(choice, project)
-    return found
+        named = [term_meaning(term, project).few for term in choice if not term.negated]
+        parts.append(min((one for one in named if one is not None), key=len, default=None))
+    keys = few.joined(parts)
+    return Meaning(found) if keys is None else Meaning(Q(pk__among=keys) & found, keys)
 
 
-def compile_lazily(query: Query, project: Project) -> tuple[Q, list[Lazy]]:
-    """Return the filter of a query without the words that have many hits, and those words, to be asked along the list."""
-    compiled, lazy = Q(), []
-    for term in query.terms:
-        if isinstance(term, Words):
-            match = text_match(project, term)
-            traces = match.few_traces()
-            if traces is None:
-                lazy.append((match, term.negated))
-                continue
-            one = Q(pk__among=traces)
-        else:
-            one = term_of_query(term, project)
-        compiled &= ~one if term.negated else one
-    return compiled, lazy
+# One condition ---------------------------------------------------------------------------------------------------
 
 
-def condition_filter(condition: Condition, project: Project) -> Q:
-    """Return the filter of one condition, before its negation."""
+def condition_meaning(condition: Condition, project: Project) -> Meaning:
+    """Return the meaning of one condition, before its negation."""
     key = condition.key
     if key.build is not None:
-        built: Q = key.build(condition, project)
-        return built
+        return Meaning(key.build(condition, project))
     if key.name == "agent":
-        return text_filter("agent_name", condition.values) | (
-            Q(agent_name="") & text_filter("agent_id", condition.values)
-        )
+        return agent_meaning(project, condition.values)
     if key.name == "meta.":
-        return term_filter(project, condition, ("meta." + condition.name,), condition.values)
+        return term_filter(project, ("meta." + condition.name,), condition.values)
     if key.name == "tag":  # as sent, or given by people
-        return term_filter(project, condition, ("tag", "person_tag"), condition.values)
+        return term_filter(project, ("tag", "person_tag"), condition.values)
     if key.name == "note":
         said = any_of(condition.values, lambda value: Q(text__icontains=value.text.strip("*")))
-        return Q(Exists(Note.objects.filter(said, trace=OuterRef("pk"))))
+        return noted(project, said)
     if key.name in TERM_KEYS:
-        return term_filter(project, condition, (key.name,), condition.values)
+        return term_filter(project, (key.name,), condition.values)
     if key.name == "error":
         labels = tuple(replace(one, text=error_label(one.text)) for one in condition.values)
-        return Q(error_count__gt=0) & term_filter(project, condition, ("error",), labels)
+        meaning = term_filter(project, ("error",), labels)
+        return meaning if meaning.few is not None else Meaning(Q(error_count__gt=0) & meaning.filter)
     if key.name == "has":
-        return any_of(condition.values, lambda value: presence_filter(project, condition, value.text))
+        return any_meaning([presence_meaning(project, value.text) for value in condition.values])
     if key.kind == Kind.TIME:
         bound = "sort_ns__gte" if key.name == "after" else "sort_ns__lt"
-        return Q(**{bound: condition.values[0].number})
+        return Meaning(Q(**{bound: condition.values[0].number}), bounds="sort_ns")
     if key.name in NUMBER_COLUMNS:
-        column = NUMBER_COLUMNS[key.name]
-        return any_of(condition.values, lambda value: number_filter(column, condition.operator, value))
-    return text_filter(TEXT_COLUMNS[key.name], condition.values)
+        return number_meaning(project, condition)
+    return text_meaning(project, TEXT_COLUMNS[key.name], condition.values)
 
 
 def any_of(values: tuple[Value, ...], build: Callable[[Value], Q]) -> Q:
@@ -190,6 +166,17 @@ def any_of(values: tuple[Value, ...], build: Callable[[Value], Q]) -> Q:
     for value in values:
         found |= build(value)
     return found
+
+
+def any_meaning(parts: Sequence[Meaning]) -> Meaning:
+    """Return the meaning of one of several alternatives."""
+    if len(parts) == 1:
+        return parts[0]
+    found = Q()
+    for part in parts:
+        found |= part.filter
+    keys = few.joined(part.few for part in parts)
+    return Meaning(found) if keys is None else named(keys)
 
 
 def text_filter(column: str, values: tuple[Value, ...]) -> Q:
@@ -202,32 +189,91 @@ def text_filter(column: str, values: tuple[Value, ...]) -> Q:
     return found
 
 
-def term_filter(project: Project, condition: Condition, keys: Sequence[str], values: tuple[Value, ...] = ()) -> Q:
-    """Return the filter of a word that a trace may have several of; without values, of having any.
+def plain_values(values: tuple[Value, ...], read: Callable[[], list[str]]) -> tuple[Value, ...]:
+    """Return values with the patterns among them replaced by all values in use that are like them, where these can be told."""
+    patterns = [value.text for value in values if value.is_pattern]
+    if not patterns:
+        return values
+    found = few.values_like(read(), patterns)
+    if found is None:
+        return values
+    return (*(value for value in values if not value.is_pattern), *map(Value, found))
 
-    Few traces are named by their keys. With many, each trace of the list is asked: soon enough have it. The database would
-    choose between the two by guessing how many there are, and guesses wrong where a key has other values than most.
+
+def text_meaning(project: Project, column: str, values: tuple[Value, ...]) -> Meaning:
+    """Return the meaning of values of a text column."""
+    if column not in few.TEXT_ORDERS:
+        return Meaning(text_filter(column, values))
+    if column != "trace_id":
+        values = plain_values(values, lambda: few.column_values(project, column, limit=few.MOST_VALUES + 1))
+    if any(value.is_pattern for value in values):
+        begun = column == "trace_id" and not any(value.text.startswith("*") for value in values)
+        keys = few.traces_with_ids(project, text_filter(column, values)) if begun else None
+        return Meaning(text_filter(column, values)) if keys is None else named(keys)
+    keys = few.traces_with_text(project, column, [value.text for value in values])
+    return Meaning(text_filter(column, values), is_ordered=len(values) == 1) if keys is None else named(keys)
+
+
+def agent_meaning(project: Project, values: tuple[Value, ...]) -> Meaning:
+    """Return the meaning of agents by name; those without a name by their id."""
+    by_name = text_meaning(project, "agent_name", values)
+    if not any(value.text.strip("*") for value in values):
+        return Meaning(text_filter("agent_name", values) | (Q(agent_name="") & text_filter("agent_id", values)))
+    by_id = few.traces_of_agent_ids(project, text_filter("agent_id", values))
+    if by_id is None:
+        return Meaning(by_name.filter | (Q(agent_name="") & text_filter("agent_id", values)))
+    return by_name if not by_id else any_meaning([by_name, named(by_id)])
+
+
+def term_filter(project: Project, keys: Sequence[str], values: tuple[Value, ...] = ()) -> Meaning:
+    """Return the meaning of a word that a trace may have several of; without values, of having any.
+
+    Few traces are named by their keys. With many, each trace of the list is asked: soon enough have it.
     """
-    known = few_terms.setdefault(condition, {})
-    place = (project.pk, *keys)
+    if values:
+        values = plain_values(
+            values, lambda: [one for key in keys for one in few.term_values(project, key, limit=few.MOST_VALUES + 1)]
+        )
+        if not values:
+            return named([])
+    if not any(value.is_pattern for value in values):
+        found = few.traces_with_term(project, keys, [value.text for value in values] if values else None)
+        if found is not None:
+            return named(found)
     wanted = text_filter("value", values) if values else Q()
-    if place not in known:
-        rows = TraceTerm.objects.filter(wanted, project=project, key__in=keys).values_list("trace_id", flat=True)
-        found = list(rows[: FEW_TERMS + 1])
-        known[place] = None if len(found) > FEW_TERMS else found
-    few = known[place]
-    if few is not None:
-        return Q(pk__among=few)
     own = TraceTerm.objects.filter(wanted, trace=OuterRef("pk"), key__in=keys)
-    return Q(Asked(own.annotate(is_there=Literal(True)).values("is_there")[:1]))
+    return Meaning(Q(Asked(own.annotate(is_there=Literal(True)).values("is_there")[:1])))
 
 
-def presence_filter(project: Project, condition: Condition, field: str) -> Q:
-    if field in PRESENT:
-        return PRESENT[field]
-    if field == "note":
-        return Q(Exists(Note.objects.filter(trace=OuterRef("pk"))))
-    return term_filter(project, condition, ("tag", "person_tag") if field == "tag" else (field,))
+def noted(project: Project, said: Q) -> Meaning:
+    """Return the meaning of a note that says something."""
+    found = list(Note.objects.filter(said, trace__project=project).values_list("trace_id", flat=True)[: few.FEW + 1])
+    if len(found) <= few.FEW:
+        return named(sorted(set(found)))
+    return Meaning(Q(Exists(Note.objects.filter(said, trace=OuterRef("pk")))))
+
+
+def presence_meaning(project: Project, name: str) -> Meaning:
+    """Return the meaning of a field that is there."""
+    if name == "note":
+        return noted(project, Q())
+    if name not in PRESENT:
+        return term_filter(project, ("tag", "person_tag") if name == "tag" else (name,))
+    keys = few.traces_that_failed(project) if name == "error" else None
+    column = {**TEXT_COLUMNS, **NUMBER_COLUMNS, "session": "session_id"}.get(name, "")
+    if column in few.NUMBER_ORDERS or column in few.TEXT_ORDERS:
+        keys = few.traces_with_some(project, column)
+    return Meaning(PRESENT[name], is_ordered=name == "error") if keys is None else named(keys)
+
+
+def number_meaning(project: Project, condition: Condition) -> Meaning:
+    """Return the meaning of a condition on a number."""
+    column = NUMBER_COLUMNS[condition.key.name]
+    wanted = any_of(condition.values, lambda value: number_filter(column, condition.operator, value))
+    keys = few.traces_with_number(project, column, wanted) if column in few.NUMBER_ORDERS else None
+    if keys is not None:
+        return named(keys)
+    return Meaning(wanted, bounds=column if len(condition.values) == 1 else "")
 
 
 def number_filter(column: str, operator: str, value: Value) -> Q:
@@ -245,12 +291,71 @@ def number_filter(column: str, operator: str, value: Value) -> Q:
     return Q(**{f"{column}{lookup}": number})
 
 
-def filtered(project: Project, query: Query) -> Any:
+def filtered(project: Project, query: Query) -> QuerySet[Trace]:
     """Return the project's traces that match a query, in no order."""
     return Trace.objects.filter(compile_query(query, project), project=project)
 
 
-def filtered_lazily(project: Project, query: Query) -> tuple[Any, list[Lazy]]:
-    """Return the project's traces that match a query but for the words to be asked along the list."""
-    compiled, lazy = compile_lazily(query, project)
-    return Trace.objects.filter(compiled, project=project), lazy
+# How the list of a query is read ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Reading:
+    """How the traces of a query are read in some order. See `read_query`.
+
+    `few`: the keys of traces among which all matches are, or None. `lazy`: words that are asked of each trace along the list.
+    """
+
+    project: Project
+    few: list[int] | None = None
+    parts: list[Meaning] = field(default_factory=list)
+    lazy: list[Lazy] = field(default_factory=list)
+
+    @property
+    def matching(self) -> QuerySet[Trace]:
+        """All matches, but for the words in `lazy`."""
+        found = Trace.objects.filter(project=self.project)
+        if self.few is not None:
+            found = found.filter(pk__among=self.few)
+        for part in self.parts:
+            found = found.filter(part.filter)
+        return found
+
+    def along(self, column: str) -> QuerySet[Trace]:
+        """Return the traces along which the matches lie in the order of a column: as far as bounds of that column go."""
+        found = Trace.objects.filter(project=self.project)
+        for part in self.parts:
+            if part.bounds == column:
+                found = found.filter(part.filter)
+        return found
+
+    def is_direct(self, column: str) -> bool:
+        """Say whether the matches can be read in the order of a column without passing many others."""
+        if self.few is not None:
+            return True
+        rest = [part for part in self.parts if part.bounds != column]
+        return not rest or (column == "sort_ns" and len(rest) == 1 and rest[0].is_ordered)
+
+
+def read_query(project: Project, query: Query, *, since_ns: int | None = None, column: str = "sort_ns") -> Reading:
+    """Return how the traces of a query are read in the order of a column. `since_ns` bounds their start."""
+    reading = Reading(project)
+    found: set[int] | None = None
+    for term in query.terms:
+        if isinstance(term, Words) and text_match(project, term).few_traces() is None:
+            reading.lazy.append((text_match(project, term), term.negated))
+            continue
+        meaning = term_meaning(term, project)
+        if term.negated:
+            reading.parts.append(Meaning(~meaning.filter))
+            continue
+        if meaning.few is None or isinstance(term, Group):  # what a group names is not all that it asks
+            reading.parts.append(meaning)
+        if meaning.few is not None:
+            found = set(meaning.few) if found is None else found.intersection(meaning.few)
+    if since_ns is not None:
+        reading.parts.append(Meaning(Q(sort_ns__gte=since_ns), bounds="sort_ns"))
+    reading.few = None if found is None else sorted(found)
+    if reading.few is None and column != "sort_ns" and any(part.bounds == "sort_ns" for part in reading.parts):
+        reading.few = few.keys_of(reading.along("sort_ns").order_by("sort_ns", "id"))
+    return reading

@@ -300,6 +300,11 @@ class Clock:
     def is_over(self) -> bool:
         return time.monotonic() > self.until
 
+    @property
+    def left(self) -> float:
+        """Seconds that are left, 0 when it is over."""
+        return max(0.0, self.until - time.monotonic())
+
 
 # What the page shows ---------------------------------------------------------------------------------------------
 

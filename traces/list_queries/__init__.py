@@ -3,12 +3,11 @@
 from traces.list_queries.arrivals import MOST_ARRIVALS, Arrival, arrival_mark, arrivals, count_fresh
 from traces.list_queries.completions import Completion, completions, known_values, likely_values
 from traces.list_queries.figures import CAP, TEXT_CAP, Facet, FacetValue, Figures, Summary, trace_summary
+from traces.list_queries.looking import DEFAULT_SORT, SORTS
 from traces.list_queries.pages import (
-    DEFAULT_SORT,
     PAGE_SIZE,
     RANGES,
     ROW_FIELDS,
-    SORTS,
     CursorError,
     TimeRange,
     TracePage,

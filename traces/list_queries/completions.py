@@ -1,15 +1,13 @@
 """What may come next in the query field: keys, and values from the data."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from django.db import connection
 from rapidfuzz import fuzz
 
 from accounts.models import Project
-from traces import search
+from traces import few, search
 from traces.list_queries.figures import TERM_FACETS, WORDS
-from traces.models import Trace, TraceTerm
+from traces.models import TraceTerm
 from traces.search import Query
 
 COMPLETED_COLUMNS = {
@@ -21,34 +19,18 @@ COMPLETED_COLUMNS = {
 }
 
 
-def distinct_values(table: str, column: str, where: str, params: list[Any], *, limit: int) -> list[str]:
-    """Return the first distinct values of a column that leads an index: one step of the index each, however many rows share it."""
-    smallest = f"SELECT MIN({column}) FROM {table} WHERE {where} AND {column} >"  # noqa: S608  names of our own
-    sql = (
-        f"WITH RECURSIVE step(value, place) AS (SELECT ({smallest} ''), 1 UNION ALL "  # noqa: S608
-        f"SELECT ({smallest} step.value), place + 1 FROM step WHERE step.value IS NOT NULL AND place < %s) "
-        "SELECT value FROM step WHERE value IS NOT NULL"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*params, *params, limit])
-        return [row[0] for row in cursor.fetchall()]
-
-
 def known_values(project: Project, key: str, *, limit: int = 500) -> list[str]:
     """Return the first values of a field in use; none for fields whose values cannot be listed quickly."""
     if key in COMPLETED_COLUMNS:
-        column = COMPLETED_COLUMNS[key]
-        return distinct_values(Trace._meta.db_table, column, "project_id = %s", [project.pk], limit=limit)
+        return few.column_values(project, COMPLETED_COLUMNS[key], limit=limit)
     if key in TERM_FACETS or key.startswith("meta."):
-        return distinct_values(
-            TraceTerm._meta.db_table, "value", "project_id = %s AND key = %s", [project.pk, key], limit=limit
-        )
+        return few.term_values(project, key, limit=limit)
     return []
 
 
 def meta_names(project: Project) -> list[str]:
     """Return the metadata names in use, as `meta.<name>`."""
-    keys = distinct_values(TraceTerm._meta.db_table, "key", "project_id = %s", [project.pk], limit=100)
+    keys = few.distinct_values(TraceTerm._meta.db_table, "key", "project_id = %s", [project.pk], limit=100)
     return [key for key in keys if key.startswith("meta.") and search.NAME.fullmatch(key)]
 
 

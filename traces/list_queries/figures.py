@@ -15,9 +15,10 @@ from django.db.models.functions import Cast
 
 from accounts.models import Project
 from traces import search
-from traces.filters import TEXT_COLUMNS, filtered_lazily
+from traces.filters import TEXT_COLUMNS, read_query
 from traces.histogram import NS, Histogram, bucket_step, draw_histogram, sparkline
-from traces.list_queries.pages import newest_matching, quantile
+from traces.list_queries.looking import DEFAULT_SORT, newest_matching, read_rows
+from traces.list_queries.pages import quantile
 from traces.models import Source, Status, Trace, TraceTerm
 from traces.search import Query
 from traces.signals import DETECTORS
@@ -83,7 +84,7 @@ class Summary:
 
     figures: Figures
     facets: list[Facet] = field(default_factory=list)
-    is_text: bool = False  # words were asked along the list: the newest TEXT_CAP at most
+    looked_at: int = 0  # traces that latency, cost and facets are of, the newest ones
 
 
 # key, label, how many to show at once
@@ -132,53 +133,57 @@ PK = COLUMNS.index("pk")
 
 @dataclass(frozen=True)
 class Found:
-    """The traces of a query as far as figures look: all of them as rows to be read, and whether there may be more."""
+    """The newest traces of a query as far as figures look."""
 
-    matching: QuerySet[Trace]
-    is_cut: bool  # `matching` itself is only the newest of those found
+    rows: list[tuple[Any, ...]]  # the columns asked for, newest first
+    is_all: bool
+    matching: QuerySet[Trace]  # all that match, but for words that are asked along the list
+    is_direct: bool  # an index leads to the matches
 
 
-def find_traces(project: Project, query: Query, *, since_ns: int | None, in_s: float = FIGURES_IN_S) -> Found:
-    """Return the traces of a query. Words with many hits are asked along the list, newest first, for as long as there is time."""
-    matching, lazy = filtered_lazily(project, query)
-    matching = bound(matching, since_ns)
-    if not lazy:
-        return Found(matching, False)
-    pks, is_all = newest_matching(matching, lazy, limit=TEXT_CAP, clock=Clock(in_s))
-    return Found(Trace.objects.filter(pk__among=pks), not is_all)
+def find_newest(
+    project: Project, query: Query, columns: tuple[str, ...], *, since_ns: int | None, in_s: float = FIGURES_IN_S
+) -> Found:
+    """Return columns of the newest CAP traces of a query. Where no index leads to them, those found along the list while there is time."""
+    reading = read_query(project, query, since_ns=since_ns)
+    is_direct = not reading.lazy and reading.is_direct("sort_ns")
+    if is_direct:
+        rows = read_rows(
+            reading.matching, sort=DEFAULT_SORT, place=None, backwards=False, limit=CAP + 1, columns=columns
+        )
+        return Found(rows[:CAP], len(rows) <= CAP, reading.matching, is_direct)
+    limit = TEXT_CAP if reading.lazy else CAP
+    rows, is_all = newest_matching(reading, limit=limit, clock=Clock(in_s), columns=columns)
+    return Found(rows, is_all, reading.matching, is_direct)
 
 
 def trace_summary(project: Project, query: Query, *, since_ns: int | None, now: datetime) -> Summary:
     """Return the figures and the facets of a query: two reads, and one for each facet that the query itself narrows."""
-    found = find_traces(project, query, since_ns=since_ns)
-    matching = found.matching
-    rows = list(matching.order_by("-sort_ns", "-id").values_list(*COLUMNS)[: CAP + 1])
-    is_partial = len(rows) > CAP or found.is_cut
-    rows = rows[:CAP]
+    found = find_newest(project, query, COLUMNS, since_ns=since_ns)
     figures = read_figures(
-        matching,
+        found.matching,
         query,
-        rows,
+        found.rows,
         since_ns=since_ns,
         now=now,
-        is_partial=is_partial,
-        can_count=not found.is_cut and is_countable(query),
+        is_partial=not found.is_all,
+        can_count=found.is_direct and is_countable(query),
     )
     narrowed = {search.facet_label(condition) for condition in query.conditions}
-    terms = term_counts([row[PK] for row in rows], [key for key in TERM_FACETS if key not in narrowed])
+    terms = term_counts([row[PK] for row in found.rows], [key for key in TERM_FACETS if key not in narrowed])
     facets = []
     for key, label, shown in FACETS:
-        partial = is_partial
+        partial = not found.is_all
         if key in narrowed:
             counts, partial = facet_counts(project, query.without_key(key), key, since_ns=since_ns)
         elif key in TERM_FACETS:
             counts = terms.get(key, Counter())
         else:
-            counts = column_counts(rows, key)
+            counts = column_counts(found.rows, key)
         facet = read_facet(query, key, label, counts, shown=shown, is_partial=partial)
         if facet.values:
             facets.append(facet)
-    return Summary(figures, facets, is_text=found.is_cut)
+    return Summary(figures, facets, looked_at=len(found.rows))
 
 
 def is_countable(query: Query) -> bool:
@@ -189,10 +194,6 @@ def is_countable(query: Query) -> bool:
         and (term.key.kind == search.Kind.TIME or term.key.name == "status")
         for term in query.terms
     )
-
-
-def bound(traces: QuerySet[Trace], since_ns: int | None) -> QuerySet[Trace]:
-    return traces if since_ns is None else traces.filter(sort_ns__gte=since_ns)
 
 
 def column_counts(rows: list[tuple[Any, ...]], key: str) -> Counter[str]:
@@ -223,14 +224,11 @@ def term_counts(pks: list[int], keys: list[str]) -> dict[str, Counter[str]]:
 
 def facet_counts(project: Project, query: Query, key: str, *, since_ns: int | None) -> tuple[Counter[str], bool]:
     """Count one facet under a query that leaves its own condition out. The second value says that these are not all."""
-    found = find_traces(project, query, since_ns=since_ns, in_s=FIGURES_IN_S / 2)
-    matching = found.matching.order_by("-sort_ns", "-id")
+    columns = ("pk",) if key in TERM_FACETS else ("agent_name", "agent_id") if key == "agent" else (TEXT_COLUMNS[key],)
+    found = find_newest(project, query, columns, since_ns=since_ns, in_s=FIGURES_IN_S / 2)
     if key in TERM_FACETS:
-        pks = list(matching.values_list("pk", flat=True)[: CAP + 1])
-        return term_counts(pks[:CAP], [key])[key], len(pks) > CAP or found.is_cut
-    columns = ("agent_name", "agent_id") if key == "agent" else (TEXT_COLUMNS[key],)
-    rows = list(matching.values_list(*columns)[: CAP + 1])
-    return Counter(next(filter(None, row), "") for row in rows[:CAP]), len(rows) > CAP or found.is_cut
+        return term_counts([row[0] for row in found.rows], [key])[key], not found.is_all
+    return Counter(next(filter(None, row), "") for row in found.rows), not found.is_all
 
 
 def read_facet(query: Query, key: str, label: str, counts: Counter[str], *, shown: int, is_partial: bool) -> Facet:

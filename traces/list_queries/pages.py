@@ -1,38 +1,27 @@
-"""A page of the list by key, whatever the number of traces: one or two indexed reads, more where words are asked along the list."""
+"""A page of the list by key, whatever the number of traces: one or two indexed reads, more where it is looked along the list."""
 
 import base64
 import binascii
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import orjson
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from accounts.models import Project
 from providers.registry import is_scripted
 from traces import search
-from traces.filters import filtered, filtered_lazily
+from traces.filters import filtered, read_query
+from traces.list_queries.looking import DEFAULT_SORT, NULLABLE, SORTS, Place, look, read_rows
 from traces.models import Trace
 from traces.people import signals_of
 from traces.search import Query
-from traces.text_queries import LOOK_AT, Clock, Lazy, look_along
+from traces.text_queries import Clock
 from traces.words import Excerpt
 
-Place = tuple[float | int | None, int]  # of a row in a sorted list: the value it is sorted by, and its key
-
 PAGE_SIZE = 50
-SORTS = {
-    "started": "sort_ns",
-    "latency": "duration_ms",
-    "tokens": "total_tokens",
-    "cost": "cost_usd",
-    "spans": "span_count",
-}
-DEFAULT_SORT = "-started"
-NULLABLE = ("duration_ms", "total_tokens", "cost_usd")
 RANGES = {
     "1h": ("Last hour", timedelta(hours=1)),
     "24h": ("Last 24 hours", timedelta(hours=24)),
@@ -60,8 +49,8 @@ class CursorError(ValueError):
 class TracePage:
     """One page of traces. A key is empty where there is no such page.
 
-    `looked_to`: the page is not full, since looking for words took too long; this is how far along the list that was, as a value of
-    the sort's column, and the next page goes on from there.
+    `is_cut`: the page is not full, since looking along the list took too long. `looked_to` is how far that was, as a value of the
+    sort's column, and the next page goes on from there.
     """
 
     rows: list[Trace]
@@ -122,22 +111,20 @@ def trace_page(
         raise CursorError(f"There is no order {sort!r}; use one of {', '.join(SORTS)}, with - for largest first.")
     if isinstance(query, str):
         query = search.parse(query)
-    traces, lazy = filtered_lazily(project, query)
-    if since_ns is not None:
-        traces = traces.filter(sort_ns__gte=since_ns)
     backwards = bool(before)
     place = read_key(sort, before or after) if before or after else None
+    reading = read_query(project, query, since_ns=since_ns, column=SORTS[sort.lstrip("-")])
     reached: Place | None = None
-    if lazy:
-        pks, reached = read_lazily(
-            traces, lazy, sort=sort, place=place, backwards=backwards, limit=limit + 1, clock=Clock()
+    is_looked = bool(reading.lazy) or not reading.is_direct(SORTS[sort.lstrip("-")])
+    if is_looked:
+        keys, reached = look(
+            reading, sort=sort, place=place, backwards=backwards, limit=limit + 1, clock=Clock(), columns=("pk",)
         )
         whole = Trace.objects.only(*fields) if fields else Trace.objects.all()
-        found = whole.in_bulk(pks)
-        rows = [found[pk] for pk in pks if pk in found]
+        found = whole.in_bulk([key for (key,) in keys])
+        rows = [found[key] for (key,) in keys if key in found]
     else:
-        if fields:
-            traces = traces.only(*fields)
+        traces = reading.matching.only(*fields) if fields else reading.matching
         rows = read_rows(traces, sort=sort, place=place, backwards=backwards, limit=limit + 1)
     more = len(rows) > limit
     rows = rows[:limit]
@@ -150,7 +137,7 @@ def trace_page(
         previous_key = write_key(sort, reached)
     elif reached is not None:
         next_key = write_key(sort, reached)
-    if not rows and place is not None and lazy:
+    if not rows and place is not None and is_looked:
         # Nothing here, but there is a way back to where one came from.
         next_key, previous_key = (
             (write_key(sort, place), previous_key) if backwards else (next_key, write_key(sort, place))
@@ -170,80 +157,6 @@ def matching_traces(project: Project, query: Query | str) -> QuerySet[Trace]:
     if isinstance(query, str):
         query = search.parse(query)
     return filtered(project, query).order_by("-sort_ns", "-id")
-
-
-def read_rows(
-    traces: QuerySet[Trace], *, sort: str, place: Place | None, backwards: bool, limit: int, columns: Sequence[str] = ()
-) -> list[Any]:
-    """Read rows in order from a place on, whole or only some columns of each.
-
-    Rows without the value form a second part, so that each read can follow an index.
-    """
-    column = SORTS[sort.lstrip("-")]
-    descending = sort.startswith("-") != backwards
-    sign, less = ("-", "lt") if descending else ("", "gt")
-    parts = [True, False] if column in NULLABLE else [True]
-    if backwards:
-        parts.reverse()
-    rows: list[Any] = []
-    for has_value in parts:
-        part = traces
-        if column in NULLABLE:
-            part = part.filter(**{f"{column}__isnull": not has_value})
-        if place is not None and not rows:
-            value, pk = place
-            if (value is not None) == has_value:
-                if has_value:
-                    nearer = Q(**{f"{column}__{less}": value}) | Q(**{column: value, f"id__{less}": pk})
-                    part = part.filter(nearer, **{f"{column}__{less}e": value})
-                else:
-                    part = part.filter(**{f"id__{less}": pk})
-            elif has_value != backwards:
-                continue  # the place lies in the other part, and this one comes before it
-        order = [f"{sign}{column}", f"{sign}id"] if has_value else [f"{sign}id"]
-        ordered: Any = part.order_by(*order)
-        rows += (ordered.values_list(*columns) if columns else ordered)[: limit - len(rows)]
-        if len(rows) >= limit:
-            break
-    return rows
-
-
-def read_lazily(
-    traces: QuerySet[Trace],
-    lazy: Sequence[Lazy],
-    *,
-    sort: str,
-    place: Place | None,
-    backwards: bool,
-    limit: int,
-    clock: Clock,
-) -> tuple[list[int], Place | None]:
-    """Look along the list for traces that hold words. Returns their keys, and how far that went where time was up before the end."""
-    columns = (SORTS[sort.lstrip("-")], "pk", "texts__content")
-    found: list[int] = []
-    sizes = iter(LOOK_AT)
-    size = next(sizes)
-    while True:
-        rows = read_rows(traces, sort=sort, place=place, backwards=backwards, limit=size, columns=columns)
-        found += [row[1] for row in look_along(rows, lazy)]
-        if len(found) >= limit:
-            return found[:limit], None
-        if len(rows) < size:
-            return found, None
-        place = rows[-1][0], rows[-1][1]
-        if clock.is_over:
-            return found, place
-        size = next(sizes, size)
-
-
-def newest_matching(
-    traces: QuerySet[Trace], lazy: Sequence[Lazy], *, limit: int, clock: Clock
-) -> tuple[list[int], bool]:
-    """Return the keys of the newest traces that hold words, and whether these are all."""
-    found, reached = read_lazily(
-        traces, lazy, sort=DEFAULT_SORT, place=None, backwards=False, limit=limit + 1, clock=clock
-    )
-    return found[:limit], reached is None and len(found) <= limit
 
 
 # The time range --------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def trace_list(request: ProjectRequest) -> HttpResponseBase:
     """Show the traces of a project that match `q` within `range`, in the order `sort`, from the key `after` or `before` on.
 
     `column`, as often as wanted, names what shows; without it the usual ones do. `add` is text typed beside the chips and joins `q`;
-    `from` and `to` (ms since 1970) are a range drawn on the histogram.
+    `from` and `to` are a range drawn on the histogram or typed beside it.
     """
     now = timezone.now()
     text, added_text = request.GET.get("q", ""), request.GET.get("add", "")
@@ -124,13 +124,23 @@ def trace_list(request: ProjectRequest) -> HttpResponseBase:
     return answer
 
 
-def drawn_range(request: ProjectRequest) -> tuple[datetime, datetime] | None:
-    """Return the range drawn on the histogram, or None where there is none that can be read."""
-    try:
-        start, end = (datetime.fromtimestamp(int(request.GET[name]) / 1000, tz=UTC) for name in ("from", "to"))
-    except (KeyError, ValueError, OverflowError, OSError):
+def drawn_range(request: ProjectRequest) -> tuple[datetime | None, datetime | None] | None:
+    """Return the range drawn on the histogram or typed, or None where neither end is one. The earlier end comes first."""
+    start, end = (moment_of(request.GET.get(name, "")) for name in ("from", "to"))
+    if start == end:  # both None too
         return None
-    return (start, end) if start < end else None
+    return (end, start) if start and end and end < start else (start, end)
+
+
+def moment_of(text: str) -> datetime | None:
+    """Read ms since 1970, or what a field of date and time gives (in UTC; the page's script sends ms); None for anything else."""
+    try:
+        if text.removeprefix("-").isdecimal():
+            return datetime.fromtimestamp(int(text) / 1000, tz=UTC)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def show_list(
@@ -182,7 +192,7 @@ def show_list(
         "summary": summary,
         "figures": summary.figures if summary else None,
         "facets": facet_links(summary.facets, address) if summary else [],
-        "cap": list_queries.TEXT_CAP if summary and summary.is_text else list_queries.CAP,
+        "cap": summary.looked_at if summary else 0,
         "state_url": address.url(q=""),
         "poll_url": poll_url(project, address),
         "all_time_url": address.url(range="all"),
