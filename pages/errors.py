@@ -5,8 +5,10 @@ import sys
 from typing import Any
 
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
+from django.urls import Resolver404, resolve
+from django.utils.encoding import escape_uri_path
 
 RETRY_AFTER_S = "5"
 # What SQLite says when nothing is wrong with the query; from PostgreSQL an OperationalError always means trouble outside.
@@ -50,7 +52,23 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return answer(request, 403, "The form was not accepted", text)
 
 
+def without_slash(request: HttpRequest) -> str:
+    """Return the address of the page that a trailing slash was put to, query and all; empty where there is none such."""
+    path = request.path.rstrip("/")
+    if request.method not in ("GET", "HEAD") or path == request.path or not path.startswith("/p/"):
+        return ""
+    try:
+        resolve(path)
+    except Resolver404:
+        return ""
+    query = request.META.get("QUERY_STRING", "")
+    return escape_uri_path(path) + (f"?{query}" if query else "")
+
+
 def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    page = without_slash(request)
+    if page:
+        return HttpResponseRedirect(page)
     said = str(exception) if exception and exception.args and isinstance(exception.args[0], str) else ""
     text = (
         said or "The address is wrong, or what was here is gone, or it belongs to a project that is not yours to see."

@@ -100,3 +100,26 @@ def test_not_found_says_what_the_view_said():
 
     response = errors.not_found(RequestFactory().get("/p/x"), Http404("There is no rubric 'tone'."))
     assert "There is no rubric &#x27;tone&#x27;." in response.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("/p/demo/", "/p/demo"),
+        ("/p/demo/traces/?q=a%20b&after=1", "/p/demo/traces?q=a%20b&after=1"),
+        ("/p//evil.example/", None),  # no page of ours, so no redirect at all
+        ("/p/demo/no-such-page/", None),
+        ("//evil.example/p/demo/", "/p/demo"),  # the place names no host
+        ("/v1/models/", None),
+        ("/api/no-such/", None),
+    ],
+)
+def test_a_page_with_a_slash_behind_is_the_page_without(client, address, place):
+    answer = client.get(address)
+    assert (answer.status_code, answer.headers.get("Location")) == ((302, place) if place else (404, None))
+
+
+@pytest.mark.django_db
+def test_a_form_sent_to_a_slash_is_not_sent_elsewhere(client):
+    assert client.post("/p/demo/traces/").status_code == 404
