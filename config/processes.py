@@ -35,6 +35,7 @@ STOP_S = (
 READY_S = 60.0
 QUICK_DEATHS = 4  # so many deaths of one child within QUICK_S stop the whole
 QUICK_S = 60.0
+WORKER_THREADS = 12  # eight runs at a time, and a thread for each of the looks (evals/tasks.py)
 
 
 class StopAsked(BaseException):
@@ -124,12 +125,14 @@ def login_for(host: str) -> str:
 
 
 def bind_intake() -> tuple[socket.socket, str]:
-    """Open the socket over which web processes hand batches to intake processes, and return its address; nobody else may connect."""
+    """Open the socket over which web processes hand batches to intake processes, and return its address; nobody else may connect.
+
+    It listens once those are loaded: until then a web process takes a batch in itself, at once.
+    """
     folder = tempfile.mkdtemp(prefix="markbook-")  # readable by its owner only; the name of a Unix socket must be short
     address = os.path.join(folder, "intake")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
-    listener.listen(2048)
     return listener, address
 
 
@@ -290,11 +293,13 @@ def run_server(
     workers: int = 2,
     report: Callable[[str], None] = print,
     prepare: Callable[[str], None] | None = None,
+    meanwhile: str = "",
 ) -> None:
     """Run web server and worker until SIGINT or SIGTERM; the database must be migrated, the static files collected.
 
-    `listener` is the socket of `bind_socket`, closed here. `prepare(url)` runs in this process while the children start; the
-    address is printed when both are done. Raises CommandError where the address is not allowed, where nothing answers within a
+    `listener` is the socket of `bind_socket`, closed here. `prepare(url)` runs in this process while the web server starts, the
+    worker after it; the address is printed when all is done, and at once with the words `meanwhile`, where there are any, when
+    the web server answers before. Raises CommandError where the address is not allowed, where nothing answers within a
     minute, or where a child keeps dying.
     """
     watch_read, watch_write = os.pipe()
@@ -302,17 +307,21 @@ def run_server(
     intake, environment["MARKBOOK_INTAKE_SOCKET"] = bind_intake()
     url = environment["MARKBOOK_SELF_URL"]
     web_fds, worker_fds, intake_fds = (listener.fileno(), watch_read), (watch_read,), (intake.fileno(), watch_read)
+    worker = Child("worker", worker_command(threads=WORKER_THREADS), environment, worker_fds)
     children = [
         Child("web server", web_command(listener.fileno(), workers=workers, threads=8), environment, web_fds),
-        Child("worker", worker_command(threads=8), environment, worker_fds),
+        worker,
         Child("intake", intake_command(intake.fileno()), environment, intake_fds),
     ]
     with wake_on_signals() as (wake, asked):
         try:
             for child in children:
-                child.start()
+                if child is not worker or prepare is None:
+                    child.start()
             if prepare is not None:
-                prepare_or_stop(partial(prepare, url))
+                with announced_early(url, meanwhile, report):
+                    prepare_or_stop(partial(prepare, url))
+                worker.start()  # not before: its start and its looks would take the time of what is being prepared
             announced, end = False, time.monotonic() + READY_S
             while not asked:
                 for child in children:
@@ -336,6 +345,29 @@ def run_server(
             shutil.rmtree(os.path.dirname(environment["MARKBOOK_INTAKE_SOCKET"]), ignore_errors=True)
             os.close(watch_write)
             os.close(watch_read)
+
+
+@contextlib.contextmanager
+def announced_early(url: str, words: str, report: Callable[[str], None]) -> Iterator[None]:
+    """Report "Already at URL" and the words as soon as the web server answers, unless the block ends before or there are no words."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            if is_ready(url):
+                if not over.is_set():
+                    report(f"Already at {url} {words}")
+                return
+
+    watcher = threading.Thread(target=watch, name="announce", daemon=True)
+    if words:
+        watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if words:
+            watcher.join(1.0)  # a daemon: one that still waits for an answer says nothing any more
 
 
 def prepare_or_stop(prepare: Callable[[], None]) -> None:

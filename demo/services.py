@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 
@@ -30,6 +31,7 @@ from traces.models import Trace
 SLUG = "demo"
 NAME = "Fernhill demo"
 BATCH_BYTES = 2_000_000  # of one POST
+SEND_S = 120.0  # for one POST: the socket is open before the server that will answer has started
 MARKED = 100  # recorded runs that the judge marks
 COMPARISON = "Which model answers Fernhill's customers?"
 JUDGE = "demo/judge"
@@ -40,38 +42,63 @@ class LoadFailed(RuntimeError):
     """The sample project could not be loaded; the text says at which step."""
 
 
-def load_demo(*, run: bool = True, progress: Callable[[str], None] = print, now: datetime | None = None) -> Project:
+def load_demo(
+    *, run: bool = True, progress: Callable[[str], None] = print, now: datetime | None = None, url: str = ""
+) -> Project:
     """Create the sample project, or complete it; a repeat changes nothing.
 
-    With `run` its comparison is run to the end by the scripted models; otherwise it is left waiting for a worker.
+    With `run` its comparison is run to the end by the scripted models; otherwise it is left waiting for a worker. With the `url`
+    of our own server, which may still be starting, the runs are sent to it while this process does the rest; else they are
+    taken in by this process, before the rest.
     """
     project = Project.objects.filter(slug=SLUG).first() or create_project(NAME, slug=SLUG)
-    if not Trace.objects.filter(project=project).exists():
-        runs = list(plan_runs(now or timezone.now()))
-        send_runs(project, runs)
-        progress(f"{len(runs)} runs of scripted agents sent.")
-    versions = ensure_rubrics(project)
-    dataset = ensure_dataset(project)
-    comparison = ensure_comparison(project, dataset, versions)
+    aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="send")
+    try:
+        sent: Future[None] | None = None
+        if not Trace.objects.filter(project=project, source="ingest").exists():
+            runs = list(plan_runs(now or timezone.now()))
+            token = internal_token(project)
+            if url:
+                sent = aside.submit(send_runs, token, runs, progress, url)
+            else:
+                send_runs(token, runs, progress)
+        versions = ensure_rubrics(project)
+        dataset = ensure_dataset(project)
+        comparison = ensure_comparison(project, dataset, versions)
+        if run:
+            run_comparison(comparison)
+            progress("Three scripted models compared on 40 cases.")
+        if sent is not None:
+            sent.result()
+    finally:
+        aside.shutdown(
+            wait=False
+        )  # whoever asks to stop is not kept waiting for an answer: the server goes, and the sending with it
     if run:
-        run_comparison(comparison)
-        progress("Three scripted models compared on 40 cases.")
         count = mark_recent_runs(project, versions[1])
         progress(f"{count} recent runs marked by the rubric “{versions[1].rubric.name}”.")
     return project
 
 
-def send_runs(project: Project, runs: list[Recorder]) -> None:
-    """Send runs to our own POST /v1/traces, in protobuf, a batch at a time. Raises LoadFailed."""
-    headers = {"Authorization": f"Bearer {internal_token(project)}", "Content-Type": "application/x-protobuf"}
-    transport = httpx.WSGITransport(app=get_wsgi_application())
-    with httpx.Client(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
-        for body in batches(runs):
-            answer = client.post("/v1/traces", content=body)
-            if answer.status_code != 200:
-                raise LoadFailed(
-                    f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}"
-                )
+def send_runs(token: str, runs: list[Recorder], progress: Callable[[str], None], url: str = "") -> None:
+    """Send runs to our own POST /v1/traces, in protobuf, a batch at a time: over HTTP to `url`, else in this process.
+
+    Asks nothing of the database itself, so that it may run in a thread. Raises LoadFailed.
+    """
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-protobuf"}
+    transport = httpx.HTTPTransport() if url else httpx.WSGITransport(app=get_wsgi_application())
+    base = url or "http://127.0.0.1"
+    try:
+        with httpx.Client(transport=transport, base_url=base, headers=headers, timeout=SEND_S) as client:
+            for body in batches(runs):
+                answer = client.post("/v1/traces", content=body)
+                if answer.status_code != 200:
+                    raise LoadFailed(
+                        f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}"
+                    )
+    except httpx.HTTPError as error:
+        raise LoadFailed(f"Sending the sample runs to {base} failed: {error!r}") from error
+    progress(f"{len(runs)} runs of scripted agents sent.")
 
 
 def batches(runs: list[Recorder]) -> Iterator[bytes]:

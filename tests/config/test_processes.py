@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -227,3 +228,25 @@ def test_stop_signal_interrupts_the_preparation_whatever_it_catches():
 
     with pytest.raises(processes.StopAsked):
         processes.prepare_or_stop(prepare)
+
+
+# The early line ---------------------------------------------------------------------------------------------------
+
+
+def test_the_early_line_comes_as_soon_as_the_server_answers_and_once(monkeypatch):
+    answers = iter([False, True])
+    monkeypatch.setattr(processes, "is_ready", lambda url: next(answers))
+    said: list[str] = []
+    came = threading.Event()
+    with processes.announced_early("http://x", "while it loads.", lambda text: (said.append(text), came.set())):
+        assert came.wait(10)
+    assert said == ["Already at http://x while it loads."]
+
+
+@pytest.mark.parametrize("words", ["", "while it loads."])
+def test_nothing_is_said_early_without_words_or_when_all_is_done_before(monkeypatch, words):
+    monkeypatch.setattr(processes, "is_ready", lambda url: True)
+    said: list[str] = []
+    with processes.announced_early("http://x", words, said.append):
+        pass
+    assert said == []

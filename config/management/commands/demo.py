@@ -9,6 +9,7 @@ from config.management.commands import serve
 
 class Command(serve.Command):
     help = "Load the sample project through the real ingest path, run its comparison, and serve it. Needs no key and no network."
+    meanwhile = "while the sample project loads."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -22,4 +23,4 @@ class Command(serve.Command):
         from demo.services import load_demo
 
         super().greet(url)
-        load_demo(progress=self.say, run=self.run_comparison)
+        load_demo(progress=self.say, run=self.run_comparison, url=url)

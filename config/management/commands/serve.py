@@ -21,6 +21,7 @@ class Command(BaseCommand):
     help = "Serve Markbook on one address, with its worker: makes or upgrades the database first."
     requires_system_checks: list[str] = []
     login = "on"
+    meanwhile = ""  # what the early line says of what is not done yet
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_address(parser)
@@ -33,7 +34,14 @@ class Command(BaseCommand):
             collected = aside.submit(upkeep.collect_static)
             upkeep.migrate_safely(self.say)
             collected.result()
-        processes.run_server(options["host"], listener, workers=options["workers"], report=self.say, prepare=self.greet)
+        processes.run_server(
+            options["host"],
+            listener,
+            workers=options["workers"],
+            report=self.say,
+            prepare=self.greet,
+            meanwhile=self.meanwhile,
+        )
 
     def greet(self, url: str) -> None:
         """Make sure that there is a project, and print the link that makes the first admin where it is needed."""
