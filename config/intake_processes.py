@@ -42,6 +42,7 @@ def main() -> None:
                 os.kill(pid, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
+    listener.listen(2048)
     while not stops:
         while len(children) < min(os.cpu_count() or 1, MAX_PROCESSES) and not stops:
             children.add(fork(listener, intake.serve, die_with_parent))

@@ -4,24 +4,30 @@ A batch costs tens of milliseconds of computing. In a web process it would compe
 interpreter, and connections that are kept alive spread unevenly over web processes. So a web process hands the body over a
 socket of this machine (`hand_over`), and whichever intake process is free takes it (`serve`). A web process that finds nobody
 there takes the batch in itself (`take`): the rows are the same.
+
+A batch that waits says that no process is free. So a process that has prepared one prepares the next that waits too, up to a
+few, and writes them in one transaction (`take_group`): fewer commits, and pages of indexes that each of them changes are
+written once. Each is answered after the commit.
 """
 
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import orjson
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, close_old_connections
 
 from accounts.models import Project
 from traces.otlp import DecodeError, decode_logs, decode_traces
-from traces.services import IngestResult, ingest_logs, ingest_spans
+from traces.services import IngestResult, Prepared, ingest_logs, ingest_spans
 
 log = logging.getLogger(__name__)
 SIZES = struct.Struct("!IQ")  # of the head, of the body
@@ -30,6 +36,8 @@ ACCEPT_S = 10  # so long a web process waits for one that is free; then it takes
 AVOID_S = 30  # and after that it asks nobody for so long
 ACCEPTED = b"\x01"
 AT_ONCE = 1024 * 1024  # bytes
+MOST_TOGETHER = 4  # batches in one transaction
+MOST_BYTES = 4 * 1024 * 1024  # no further batch joins a group of so many
 
 
 class Busy(Exception):
@@ -51,12 +59,17 @@ def take(kind: str, project: Project, body: bytes, content_type: str) -> list[st
             return [*decoded.rejected, *keep(ingest_spans, project, decoded.records).rejected]
         logs = decode_logs(body, content_type)
         return [*logs.rejected, *keep(ingest_logs, project, logs.logs).rejected]
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, IntegrityError) as error:
+        raise_busy(project, error)
+
+
+def raise_busy(project: Project, error: Exception) -> NoReturn:
+    """Raise Busy for what passes: the database is away, or the project was deleted meanwhile. Raises another error again."""
+    if isinstance(error, IntegrityError) and Project.objects.filter(pk=project.pk).exists():
+        raise error
+    if isinstance(error, OperationalError | InterfaceError):
         raise Busy(str(error)) from error
-    except IntegrityError as error:
-        if Project.objects.filter(pk=project.pk).exists():
-            raise
-        raise Busy("its project was deleted meanwhile") from error
+    raise Busy("its project was deleted meanwhile") from error
 
 
 def keep(ingest: Callable[[Project, list[Any]], IngestResult], project: Project, items: list[Any]) -> IngestResult:
@@ -159,7 +172,7 @@ class Stop(BaseException):
 
 
 def serve(listener: socket.socket) -> None:
-    """Take in batches, one at a time, until SIGTERM; a batch that was begun is ended first."""
+    """Take in batches until SIGTERM; those that were begun are ended first."""
     state = {"waits": False, "stops": False}
 
     def stop(number: int, frame: Any) -> None:
@@ -168,38 +181,126 @@ def serve(listener: socket.socket) -> None:
             raise Stop
 
     signal.signal(signal.SIGTERM, stop)
+    listener.setblocking(False)  # for all processes that share it: which of those that look is quicker is not known
     with contextlib.suppress(Stop):
         while not state["stops"]:
             state["waits"] = True
-            connection, _ = listener.accept()
+            select.select([listener], [], [])
+            connection = accept(listener)
             state["waits"] = False
-            with connection:
-                connection.settimeout(ANSWER_S)
-                answer_one(connection)
+            if connection is not None:
+                answer_group(waiting(listener, connection))
 
 
-def answer_one(connection: socket.socket) -> None:
-    """Take in the batch of one connection, and say what became of it."""
+def accept(listener: socket.socket) -> socket.socket | None:
+    """Return the connection that waits; None where none does, or another process was quicker."""
+    try:
+        return listener.accept()[0]
+    except BlockingIOError:
+        return None
+
+
+@dataclass
+class Request:
+    """A batch that a web process handed over, and what became of it."""
+
+    connection: socket.socket
+    head: dict[str, Any]
+    body: bytes
+    answer: dict[str, Any] = field(default_factory=dict)
+
+    def reply(self) -> None:
+        """Say what became of the batch."""
+        with self.connection, contextlib.suppress(OSError):  # a web process that is gone needs no answer
+            encoded = orjson.dumps(self.answer)
+            self.connection.sendall(SIZES.pack(len(encoded), 0) + encoded)
+
+
+def waiting(listener: socket.socket, connection: socket.socket) -> Iterator[Request]:
+    """Read the batch of a connection, then those that wait when the one before is prepared, as many as are written together."""
+    size, next_one = 0, connection
+    for _ in range(MOST_TOGETHER):
+        request = read_request(next_one)
+        if request is None:
+            return
+        size += len(request.body)
+        yield request
+        if size > MOST_BYTES or (found := accept(listener)) is None:
+            return
+        next_one = found
+
+
+def read_request(connection: socket.socket) -> Request | None:
+    """Accept a batch; None where it breaks off."""
+    connection.settimeout(ANSWER_S)
     try:
         connection.sendall(ACCEPTED)
         head, body = read_frame(connection)
+        return Request(connection, orjson.loads(head), body)
     except (OSError, EOFError) as error:
+        connection.close()
         log.warning("Intake: a batch broke off: %s", error)
-        return
-    with contextlib.suppress(OSError):  # a web process that is gone needs no answer
-        encoded = orjson.dumps(take_frame(orjson.loads(head), body))
-        connection.sendall(SIZES.pack(len(encoded), 0) + encoded)
+        return None
+
+
+def answer_group(requests: Iterable[Request]) -> None:
+    """Take in batches together, and say what became of each."""
+    for request in take_group(requests):
+        request.reply()
+
+
+def take_group(requests: Iterable[Request]) -> list[Request]:
+    """Take in batches, the spans of a project in one transaction. Each request is prepared before the next one is asked for."""
+    close_old_connections()
+    taken: list[Request] = []
+    groups: dict[int, tuple[Prepared, list[Request]]] = {}
+    for request in requests:
+        taken.append(request)
+        head = request.head
+        if head.get("kind") != "spans":
+            request.answer = take_frame(head, request.body)
+            continue
+        try:
+            decoded = decode_traces(request.body, head["content_type"])
+            prepared, together = groups.setdefault(head["project"], (Prepared(), []))
+            request.answer = {"rejected": [*decoded.rejected, *prepared.add(decoded.records).rejected]}
+            together.append(request)
+        except Exception as error:
+            request.answer = failure(error)
+    for project, (prepared, together) in groups.items():
+        write_group(Project(pk=project), prepared, together)
+    return taken
+
+
+def write_group(project: Project, prepared: Prepared, requests: list[Request]) -> None:
+    """Write the spans of some requests. Where the database refuses a value, each is taken in alone."""
+    try:
+        try:
+            prepared.write(project)
+        except DataError:
+            for request in requests:
+                request.answer = take_frame(request.head, request.body)
+        except (OperationalError, InterfaceError, IntegrityError) as error:
+            raise_busy(project, error)
+    except Exception as error:
+        answer = failure(error)
+        for request in requests:
+            request.answer = answer
 
 
 def take_frame(head: dict[str, Any], body: bytes) -> dict[str, Any]:
-    """Take in a batch that a web process handed over. Returns the answer."""
-    close_old_connections()
+    """Take in one batch that a web process handed over. Returns the answer."""
     try:
         return {"rejected": take(head["kind"], Project(pk=head["project"]), body, head["content_type"])}
-    except DecodeError as error:
+    except Exception as error:
+        return failure(error)
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """Return the answer to a batch that could not be taken in; whatever it is, the next batch is taken in."""
+    if isinstance(error, DecodeError):
         return {"error": "decode", "message": str(error)}
-    except Busy as error:
+    if isinstance(error, Busy):
         return {"error": "busy", "message": str(error)}
-    except Exception as error:  # whatever it is, the next batch is taken in
-        log.exception("Intake: a batch could not be taken in.")
-        return {"error": "broken", "message": repr(error)}
+    log.error("Intake: a batch could not be taken in.", exc_info=error)
+    return {"error": "broken", "message": repr(error)}

@@ -46,36 +46,55 @@ class IngestResult:
     trace_pks: dict[str, int] = field(default_factory=dict)
 
 
+class Prepared:
+    """Spans ready to be written, of one request or of several that are written together. Each (trace id, span id) once."""
+
+    def __init__(self) -> None:
+        self.price_usd = find_price_usd()
+        self.bodies = Bodies()
+        self.spans: dict[tuple[str, str], StoredSpan] = {}
+
+    def add(self, records: Iterable[SpanRecord]) -> IngestResult:
+        """Take in the spans of a request. Says how many can be kept, and why others cannot."""
+        spans = self.spans
+        accepted, rejected = 0, []
+        for record in records:
+            try:
+                span = store_span(record, self.bodies, self.price_usd)
+            except RejectedSpan as error:
+                rejected.append(str(error))
+                continue
+            accepted += 1
+            earlier = spans.get((span.trace_id, span.span_id))
+            if earlier is None or span.is_ended or not earlier.is_ended:
+                spans[span.trace_id, span.span_id] = span
+        return IngestResult(accepted, rejected)
+
+    def write(self, project: Project, *, source: str = Source.INGEST) -> dict[str, int]:
+        """Write the spans in one transaction. Returns the keys of their traces by trace id."""
+        spans = self.spans
+        if not spans:
+            return {}
+        trace_ids = sorted({trace_id for trace_id, _ in spans})
+        with choose_store().in_turn(), transaction.atomic():
+            batch = Batch(project, source=source, bodies=self.bodies)
+            batch.store.lock_joins(project.pk, trace_ids, alone=False)
+            logs = read_logs(batch.store, project, trace_ids)
+            joined = {
+                place: join_logs(spans[place], logs[place], self.bodies, self.price_usd)
+                for place in logs.keys() & spans
+            }
+            return batch.write({**spans, **joined}.values())
+
+
 def ingest_spans(project: Project, records: Iterable[SpanRecord], *, source: str = Source.INGEST) -> IngestResult:
     """Keep spans, in one transaction. A span that cannot be kept is reported and the rest is kept.
 
     The same span again changes nothing; a version with an end replaces one without; otherwise the last one wins.
     """
-    price_usd = find_price_usd()
-    bodies = Bodies()
-    spans: dict[tuple[str, str], StoredSpan] = {}
-    accepted, rejected = 0, []
-    for record in records:
-        try:
-            span = store_span(record, bodies, price_usd)
-        except RejectedSpan as error:
-            rejected.append(str(error))
-            continue
-        accepted += 1
-        earlier = spans.get((span.trace_id, span.span_id))
-        if earlier is None or span.is_ended or not earlier.is_ended:
-            spans[span.trace_id, span.span_id] = span
-    if not spans:
-        return IngestResult(accepted, rejected)
-    trace_ids = sorted({trace_id for trace_id, _ in spans})
-    with choose_store().in_turn(), transaction.atomic():
-        batch = Batch(project, source=source, bodies=bodies)
-        batch.store.lock_joins(project.pk, trace_ids, alone=False)
-        logs = read_logs(batch.store, project, trace_ids)
-        for place in logs.keys() & spans.keys():
-            spans[place] = join_logs(spans[place], logs[place], bodies, price_usd)
-        trace_pks = batch.write(spans.values())
-    return IngestResult(accepted, rejected, trace_pks)
+    prepared = Prepared()
+    result = prepared.add(records)
+    return IngestResult(result.accepted, result.rejected, prepared.write(project, source=source))
 
 
 def ingest_logs(project: Project, logs: Iterable[LogItem]) -> IngestResult:

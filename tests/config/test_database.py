@@ -20,6 +20,7 @@ def test_sqlite_commits_to_disk_in_wal_mode():
     assert pragma("synchronous") == 2  # FULL
     assert pragma("foreign_keys") == 1
     assert pragma("busy_timeout") == 30_000
+    assert pragma("wal_autocheckpoint") == 8192
 
 
 @pytest.mark.django_db

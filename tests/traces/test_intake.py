@@ -8,6 +8,7 @@ import pytest
 from django.db import connections
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from accounts.models import Project
 from tests.traces.test_api import request_message
 from traces import intake
 from traces.models import Span
@@ -35,7 +36,7 @@ def answer_next(listener, times=1):
             for _ in range(times):
                 connection, _ = listener.accept()
                 with connection:
-                    intake.answer_one(connection)
+                    intake.answer_group(filter(None, [intake.read_request(connection)]))
         finally:
             connections.close_all()
 
@@ -128,4 +129,73 @@ def test_web_process_takes_a_batch_in_where_the_socket_is_open_and_nobody_accept
     assert post(client, request_message(spans=2).SerializeToString()).status_code == 200  # asks nobody any more
     assert time.monotonic() - started < 5
     assert intake.connect() is None
+    assert Span.objects.count() == 2
+
+
+def make_request(body, project_pk, kind="spans"):
+    head = {"kind": kind, "project": project_pk, "content_type": PROTOBUF}
+    return intake.Request(socket.socket(), head, body)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_batches_that_are_taken_in_together_leave_the_rows_of_one_after_another_and_get_an_answer_each():
+    ended, open_one = request_message(spans=3), request_message(spans=3)
+    open_one.resource_spans[0].scope_spans[0].spans[1].end_time_unix_nano = 0
+    odd = request_message(spans=2)
+    odd.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
+    bodies = [ended.SerializeToString(), b"\xff\xff", open_one.SerializeToString(), odd.SerializeToString()]
+    rows = []
+    for together in (False, True):
+        project = Project.objects.create(slug=f"p{together}", name="P")
+        requests = [make_request(body, project.pk) for body in bodies]
+        groups = [requests] if together else [[request] for request in requests]
+        for group in groups:
+            intake.take_group(group)
+        answers = [request.answer for request in requests]
+        assert [answer.get("error") for answer in answers] == [None, "decode", None, None]
+        assert [len(answer.get("rejected", ())) for answer in answers] == [0, 0, 0, 1]
+        spans = Span.objects.filter(trace__project=project).order_by("span_id")
+        rows.append([list(spans.values_list("span_id", "end_ns", "digest")), project.traces.get().span_count])
+    assert rows[0] == rows[1]
+    assert len(rows[0][0]) == 3
+    assert all(end is not None for _, end, _ in rows[0][0])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_batch_of_a_project_that_is_gone_harms_no_other_of_its_group():
+    project = Project.objects.create(slug="there", name="There")
+    body = request_message(spans=2).SerializeToString()
+    requests = [make_request(body, project.pk + 1000), make_request(body, project.pk)]
+    intake.take_group(requests)
+    assert [request.answer.get("error") for request in requests] == ["busy", None]
+    assert Span.objects.filter(trace__project=project).count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_batches_that_wait_are_written_in_one_transaction(listener):
+    project = Project.objects.create(slug="there", name="There")
+    body = request_message(spans=2).SerializeToString()
+    head = {"kind": "spans", "project": project.pk, "content_type": PROTOBUF}
+    answers = []
+
+    def send():
+        with intake.connect() as connection:
+            answers.append(intake.hand_over(connection, head, body))
+
+    senders = [threading.Thread(target=send) for _ in range(intake.MOST_TOGETHER + 1)]
+    for sender in senders:
+        sender.start()
+    listener.setblocking(False)
+    requests = []
+    for count in (intake.MOST_TOGETHER, 1):
+        while not (first := intake.accept(listener)):
+            time.sleep(0.01)
+        time.sleep(0.5)  # the others stand behind it
+        group = list(intake.waiting(listener, first))
+        assert len(group) == count
+        requests += group
+        intake.answer_group(group)
+    for sender in senders:
+        sender.join(20)
+    assert answers == [{"rejected": []}] * len(senders)
     assert Span.objects.count() == 2
