@@ -294,6 +294,18 @@ class NewText:
     key: int = 0
 
 
+def whole_bodies(texts: Iterable[NewText], size: int) -> Iterator[list[NewText]]:
+    """Yield texts in lists of about `size`; the parts of one body are in one list, since any of them says that the body is indexed."""
+    chunk: list[NewText] = []
+    for text in texts:
+        if len(chunk) >= size and (text.body is None or text.body != chunk[-1].body):
+            yield chunk
+            chunk = []
+        chunk.append(text)
+    if chunk:
+        yield chunk
+
+
 class ProjectIndexing:
     """The indexing of some traces of one project; used once."""
 
@@ -332,12 +344,9 @@ class ProjectIndexing:
             trace.pk: pack([*(key for body in bodies.get(trace.pk, ()) for key in keys[body]), *own_keys[trace.pk]])
             for trace in traces
         }
-        words: set[str] = set().union(*(text.words.words for text in [*new, *new_own] if text.key))
         with self.store.in_turn(), transaction.atomic():
             delete_texts(old_keys)
             self.write_held(held)
-            if words:
-                SearchWords.objects.create(project_id=self.project_pk, level=0, content=pack_words(words))
         merge_words(self.project_pk)
 
     def where_in(self, sql: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
@@ -404,9 +413,11 @@ class ProjectIndexing:
         return keys, new, [key for key, _ in stored.values()]
 
     def write_texts(self, texts: Sequence[NewText]) -> None:
-        """Write texts, so many in a transaction that those who send do not wait long. Those of what was deleted meanwhile get no key."""
+        """Write texts with their words, so many in a transaction that those who send do not wait long; a kill between two leaves
+        whole bodies. Those of what was deleted meanwhile get no key.
+        """
         columns = ("id", "project_id", "body_id", "trace_id", "part", "content")
-        for chunk in store_sqlite.chunks(texts, TEXTS_AT_ONCE):
+        for chunk in whole_bodies(texts, TEXTS_AT_ONCE):
             with self.store.in_turn(), transaction.atomic():
                 some = self.still_there(chunk)
                 for key, text in zip(self.store.next_ids("traces_searchtext", len(some)), some, strict=True):
@@ -421,6 +432,9 @@ class ProjectIndexing:
                 else:
                     self.store.insert("traces_searchtext", columns, rows)
                     self.store.insert("traces_searchindex", ("rowid", "tokens"), tokens)
+                words: set[str] = set().union(*(one.words.words for one in some))
+                if words:
+                    SearchWords.objects.create(project_id=self.project_pk, level=0, content=pack_words(words))
 
     def still_there(self, texts: Sequence[NewText]) -> list[NewText]:
         """Return the texts whose body or trace is there, and keep it there until the end of the transaction."""

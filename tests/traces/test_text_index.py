@@ -10,6 +10,7 @@ from tests.factories import make_project, make_span
 from traces import deletion, list_queries, text_index
 from traces.models import Body, SearchPending, SearchText, SearchWords, Trace, TraceTexts
 from traces.services import ingest_spans
+from traces.text_index import store_of
 
 
 def tokens_of(key: int) -> set[str]:
@@ -138,6 +139,38 @@ def test_lists_of_words_are_merged(project):
     assert SearchWords.objects.count() <= 8
     words = b"".join(text_index.unpack_words(row.content) for row in SearchWords.objects.all())
     assert all(f"\nown{number}\n".encode() in words for number in range(20))
+
+
+class Killed(BaseException):
+    """What a kill leaves behind: nothing of the open transaction, nothing that would have come later."""
+
+
+@pytest.mark.parametrize("commits", range(6))
+def test_indexer_that_is_killed_at_any_commit_finds_every_word_after_the_next_start(project, monkeypatch, commits):
+    long = "alpha " + "filler " * 30_000 + "omegaword"
+    ingest_spans(project, [call("a", "zanzibar first", "second", long, answer="tail")])
+    monkeypatch.setattr(text_index, "TEXTS_AT_ONCE", 1)
+    write, left = store_of().insert, [commits]
+
+    def insert_until_killed(table, *args):
+        if table == "traces_searchtext":
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+        return write(table, *args)
+
+    monkeypatch.setattr(store_of(), "insert", insert_until_killed)
+    try:
+        text_index.index_pending()
+        was_killed = False
+    except Killed:
+        was_killed = True
+    monkeypatch.setattr(store_of(), "insert", write)
+    text_index.index_pending()
+    assert was_killed == (commits < 5)
+    assert not SearchPending.objects.exists()
+    for asked in ("zanzibar", '"zanzibar"', "second", "alpha", "omegaword", '"omegaword"', "tail"):
+        assert [one.trace_id for one in list_queries.matching_traces(project, asked)] == ["a"], asked
 
 
 def rare_text(size: int) -> str:
