@@ -120,6 +120,27 @@ class Trace(models.Model):
         return f"{self.name} {self.trace_id}"
 
 
+class TraceCount(models.Model):
+    """How many traces of a project start in an hour, by status: for figures over any number of traces.
+
+    Kept by the database itself (`traces.count_schema`), in the transaction that changes a trace. On PostgreSQL an hour may have several
+    rows, which are summed up: writers add rows and wait for nobody.
+    """
+
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    hour = models.BigIntegerField(help_text="Hours since 1970 of `Trace.sort_ns`")
+    status = models.CharField(max_length=5)
+    count = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "hour", "status"], name="trace_count_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.count} traces in hour {self.hour}"
+
+
 class TraceState(models.Model):
     """What keeps a trace's summary right as spans come in any order: see `traces.summary`. Read by `services` only."""
 
@@ -377,6 +398,30 @@ class PersonTag(models.Model):
 
     def __str__(self) -> str:
         return self.tag
+
+
+class AskedDeletion(models.Model):
+    """A deletion that somebody asked for and that is not done: see `traces.asked_deletions`. `last_trace` is the newest that goes."""
+
+    class Kind(models.TextChoices):
+        """What goes; the values are words of the audit log."""
+
+        TRACE = "trace"
+        SESSION = "session"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    name = models.CharField(max_length=200, help_text="The id of the trace or the session")
+    last_trace = models.BigIntegerField()
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    asked_at = models.DateTimeField(auto_now_add=True)
+    taken_at = models.DateTimeField(null=True, help_text="When somebody was last at it; null: nobody yet")
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "kind", "name"], name="asked_deletion_of")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
 
 
 class SavedView(models.Model):

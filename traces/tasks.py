@@ -5,7 +5,7 @@ import threading
 from celery import shared_task
 from django.db import close_old_connections
 
-from traces import signal_rows, text_index
+from traces import run_counts, signal_rows, text_index
 
 checking = threading.Lock()
 is_current = threading.Event()  # nothing is left that older detectors looked at; new looks are all of this version
@@ -29,11 +29,12 @@ def look_for_signals() -> None:
 
 @shared_task(ignore_result=True, acks_late=True)
 def look_for_texts() -> None:
-    """Bring the search index up to the traces that have changed. One at a time; a second one is done at once."""
+    """Bring the search index and the counts up to the traces that have changed. One at a time; a second one is done at once."""
     if not indexing.acquire(blocking=False):
         return
     close_old_connections()
     try:
+        run_counts.tidy()
         text_index.index_pending(gives_way=True)
     finally:
         close_old_connections()

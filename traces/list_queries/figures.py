@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BigIntegerField, Count, F, QuerySet, Value
-from django.db.models.functions import Cast
+from django.db.models import Count, QuerySet
 
 from accounts.models import Project
 from traces import search
@@ -20,6 +19,7 @@ from traces.histogram import NS, Histogram, bucket_step, draw_histogram, sparkli
 from traces.list_queries.looking import DEFAULT_SORT, newest_matching, read_rows
 from traces.list_queries.pages import quantile
 from traces.models import Source, Status, Trace, TraceTerm
+from traces.run_counts import count_traces
 from traces.search import Query
 from traces.signals import DETECTORS
 from traces.text_queries import Clock
@@ -161,6 +161,7 @@ def trace_summary(project: Project, query: Query, *, since_ns: int | None, now: 
     """Return the figures and the facets of a query: two reads, and one for each facet that the query itself narrows."""
     found = find_newest(project, query, COLUMNS, since_ns=since_ns)
     figures = read_figures(
+        project,
         found.matching,
         query,
         found.rows,
@@ -194,6 +195,22 @@ def is_countable(query: Query) -> bool:
         and (term.key.kind == search.Kind.TIME or term.key.name == "status")
         for term in query.terms
     )
+
+
+def time_bounds(query: Query, since_ns: int | None) -> tuple[int | None, int | None]:
+    """Return from when on and until before when a query asks, in ns; None without a bound."""
+    lows = [since_ns] if since_ns is not None else []
+    highs: list[int] = []
+    for condition in query.conditions:
+        if condition.key.kind == search.Kind.TIME and not condition.negated and condition.values[0].number is not None:
+            (lows if condition.key.name == "after" else highs).append(int(condition.values[0].number))
+    return max(lows, default=None), min(highs, default=None)
+
+
+def statuses_of(query: Query) -> list[str] | None:
+    """Return the statuses that a query asks for; None for any."""
+    asked = [{value.text for value in one.values} for one in query.conditions if one.key.name == "status"]
+    return sorted(set.intersection(*asked)) if asked else None
 
 
 def column_counts(rows: list[tuple[Any, ...]], key: str) -> Counter[str]:
@@ -258,6 +275,7 @@ def read_facet(query: Query, key: str, label: str, counts: Counter[str], *, show
 
 
 def read_figures(
+    project: Project,
     matching: QuerySet[Trace],
     query: Query,
     rows: list[tuple[Any, ...]],
@@ -281,9 +299,11 @@ def read_figures(
     runs: Counter[int] = Counter()
     failed: Counter[int] = Counter()
     if is_partial and can_count:
-        place = Cast((F("sort_ns") - Value(low, BigIntegerField())) / Value(step, BigIntegerField()), BigIntegerField())
-        counted = matching.order_by().annotate(place=place).values_list("place", "status").annotate(n=Count("pk"))
-        for bucket, state, count in counted:
+        since, before = time_bounds(query, since_ns)
+        counted = count_traces(
+            project, low_ns=since, high_ns=before, statuses=statuses_of(query), start_ns=low, step_ns=step
+        )
+        for (bucket, state), count in counted.items():
             runs[bucket] += count
             if state == Status.ERROR:
                 failed[bucket] += count
@@ -338,19 +358,15 @@ def window(
     is_partial: bool,
 ) -> tuple[int, int]:
     """Return the first and last ns that the histogram shows: the range asked for, else that of the traces found."""
-    lows = [since_ns] if since_ns is not None else []
-    highs: list[int] = []
-    for condition in query.conditions:
-        if condition.key.kind == search.Kind.TIME and not condition.negated and condition.values[0].number is not None:
-            (lows if condition.key.name == "after" else highs).append(int(condition.values[0].number))
-    if is_partial and not lows:
+    since, before = time_bounds(query, since_ns)
+    if is_partial and since is None:
         oldest = matching.order_by("sort_ns", "id").values_list("sort_ns", flat=True).first()
     else:
         oldest = rows[-1][0] if rows else None
     newest = rows[0][0] if rows else None
-    low = max(lows) if lows else oldest if oldest is not None else search.whole_ns(now) - NS
-    if highs:
-        high = min(highs) - 1
+    low = since if since is not None else oldest if oldest is not None else search.whole_ns(now) - NS
+    if before is not None:
+        high = before - 1
     elif since_ns is not None:
         high = max(search.whole_ns(now), newest or 0)
     else:
