@@ -30,7 +30,7 @@ from evals.graders.base import (
     required_text,
     skipped,
 )
-from evals.graders.python_source import Needs, grade_parameters, instead_of, needs_of, reaches_out
+from evals.graders.python_source import Needs, grade_parameters, instead_of, needs_of
 from rubrics.standard import Standard
 
 TIME_LIMIT_S = 10.0
@@ -193,8 +193,6 @@ def check_source(source: str) -> None:
         raise BadConfig(f"The source cannot be read: {error}.", param="source") from None
     except pydantic_monty.MontyError as error:
         said = str(error)
-        if reaches_out(said) and grade_parameters(source) == 2:
-            return
         lacks = NOT_SUPPORTED.search(said)
         if lacks:
             raise BadConfig(

@@ -16,18 +16,21 @@ INSTEAD = {
     "string": "Write the letters out, or use str.isalpha() and str.isdigit().",
     "statistics": "A mean is sum(values) / len(values).",
 }
-# To reach out of a sandbox was never allowed: such code is no mistake about what is there, and fails where it runs, as it did.
-REACHES_OUT = (
+# What leads out of a sandbox, with why it is not there.
+NETWORK = (
     "socket",
     "ssl",
-    "subprocess",
-    "ctypes",
-    "multiprocessing",
     "requests",
     "httpx",
+    "aiohttp",
     "urllib.request",
-    "http.client",
+    "urllib3",
+    "http",
+    "ftplib",
+    "smtplib",
+    "socketserver",
 )
+PROCESSES = ("subprocess", "multiprocessing", "threading", "concurrent", "ctypes", "signal")
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,6 @@ def needs_of(source: str) -> Needs:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in spared:
             for name in node.names:
-                module = node.module or "" if isinstance(node, ast.ImportFrom) else name.name
-                if f"{module}.".startswith(tuple(f"{reaching}." for reaching in REACHES_OUT)):
-                    continue
                 imports.setdefault(statement(node, name.name), node.lineno)
         if isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Load):
@@ -90,14 +90,18 @@ def statement(node: ast.Import | ast.ImportFrom, name: str) -> str:
     return f"from {'.' * node.level}{node.module or ''} import {name}"
 
 
-def reaches_out(error: str) -> bool:
-    """Say whether an error is about the import of what reaches out."""
-    return any(f"No module named '{module.split('.')[0]}'" in error for module in REACHES_OUT)
-
-
 def instead_of(module: str) -> str:
-    """Say what to use in place of a module, where there is something."""
+    """Say what to use in place of a module, or why there is nothing; empty where we know neither."""
+    if is_among(module, NETWORK):
+        return "A grader has no network: it sees its sample and its item, nothing else."
+    if is_among(module, PROCESSES):
+        return "A grader is one function in one process and starts nothing."
     return INSTEAD.get(module.split(".")[0], "")
+
+
+def is_among(module: str, names: tuple[str, ...]) -> bool:
+    """Say whether a module is one of these or within one of them."""
+    return f"{module}.".startswith(tuple(f"{name}." for name in names))
 
 
 def grade_parameters(source: str) -> int | None:
