@@ -1,6 +1,7 @@
 """Between our messages (`traces.spans.Message`) and the OpenAI chat form that providers take. Pure."""
 
 import json
+import math
 from typing import Any
 
 MAX_DEPTH = 100  # of a JSON value that is kept
@@ -142,14 +143,19 @@ def storable(value: Any, *, depth: int = 0) -> Any:
     deeper than MAX_DEPTH left out and said to be.
     """
     if isinstance(value, str):
-        value = value.replace("\x00", "")
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return storable_text(value)
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, list | tuple | dict) and depth >= MAX_DEPTH:
+        return value if math.isfinite(value) else None
+    if not isinstance(value, list | tuple | dict):
+        return value
+    if depth >= MAX_DEPTH:
         return "[nested too deep]"
-    if isinstance(value, list | tuple):
-        return [storable(part, depth=depth + 1) for part in value]
     if isinstance(value, dict):
-        return {storable(str(name)): storable(part, depth=depth + 1) for name, part in value.items()}
-    return value
+        return {storable_text(str(name)): storable(part, depth=depth + 1) for name, part in value.items()}
+    return [storable(part, depth=depth + 1) for part in value]
+
+
+def storable_text(text: str) -> str:
+    """Return a text without NUL, and with a question mark for each half character."""
+    text = text.replace("\x00", "")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -291,19 +291,9 @@ class Importer:
         run.save(update_fields=["status", "status_reason", "error_code", "finished_at", "imported"])
 
     def items_of(self, entry: RunEntry) -> Iterator[Document]:
-        """Give the output items of a run in their order, each once."""
-        seen: set[str] = set()
-        for source in entry.items:
-            for document in source.read(self.report.add_bad):
-                if document["id"] in seen:
-                    continue
-                seen.add(document["id"])
-                if isinstance(document.get("datasource_item"), dict):
-                    yield storable(document)
-                else:
-                    self.report.add_bad(
-                        BadPart(f"output item {document['id']}", "it has no datasource_item, an object")
-                    )
+        """Give the output items of a run in their order, ready to be kept; what is wrong with the others is listed."""
+        for document in received_items(entry, self.report.add_bad):
+            yield storable(document)
 
     def candidate_of(self, document: Document) -> Candidate:
         """Return what was asked of which model, as far as it can be asked again here."""
@@ -323,7 +313,7 @@ class Importer:
 
     def revision_of(self, chosen: Eval, document: Document, entry: RunEntry) -> DatasetRevision:
         """Return the rows of a run: those that it echoes, else those of its output items, at their places in the source."""
-        places = [place_of(item) for item in self.items_of(entry)]
+        places = [place_of(item) for item in received_items(entry)]
         echoed = echoed_rows(document)
         name = f"Rows of {chosen.name}"
         if echoed and max([place for place in places if place is not None], default=-1) < len(echoed):
@@ -345,8 +335,9 @@ class Importer:
 
     def rows_of_items(self, document: Document, entry: RunEntry) -> Iterator[RowValues]:
         brings_samples = not text_of(document, "model")
-        for item in self.items_of(entry):
-            yield item["datasource_item"], given_of(item) if brings_samples else None, None
+        for item in received_items(entry):
+            given = given_of(storable(item)) if brings_samples else None
+            yield storable(item["datasource_item"]), given, None
 
     def keep_rows_at(self, document: Document, entry: RunEntry, *, name: str) -> DatasetRevision:
         """Keep the rows of output items that are out of order, or not all there, at their own places."""
@@ -359,7 +350,7 @@ class Importer:
         )
         used: set[int] = set()
         count, last = 0, 0
-        rows = zip(self.items_of(entry), self.rows_of_items(document, entry), strict=True)
+        rows = zip(received_items(entry), self.rows_of_items(document, entry), strict=True)
         for batch in batches(rows, BATCH):
             fresh = []
             for item, (content, sample, _) in batch:
@@ -432,6 +423,20 @@ class Importer:
         row.save()
         DatasetRevision.objects.filter(pk=revision.pk).update(item_count=revision.dataset.items.count())
         return row.pk
+
+
+def received_items(entry: RunEntry, on_bad: Callable[[BadPart], None] = lambda part: None) -> Iterator[Document]:
+    """Give the output items of a run as they were received, in their order and each once. Those without a row are left out."""
+    seen: set[str] = set()
+    for source in entry.items:
+        for document in source.read(on_bad):
+            if document["id"] in seen:
+                continue
+            seen.add(document["id"])
+            if isinstance(document.get("datasource_item"), dict):
+                yield document
+            else:
+                on_bad(BadPart(f"output item {document['id']}", "it has no datasource_item, an object"))
 
 
 class ResultGraders:

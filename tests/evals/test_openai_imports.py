@@ -1,11 +1,13 @@
 """Imports from folders that were made elsewhere: odd ones, broken ones, large ones."""
 
 import json
-import time
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from evals.models import Dataset, Eval, EvalGrader, File, Grader, Item, Run, Sample, Score
@@ -306,25 +308,50 @@ def test_an_empty_folder_is_no_success(tmp_path, project):
         call_command("import_openai_evals", str(tmp_path / "missing"))
 
 
-def test_2000_output_items_are_streamed_in_reasonable_time_and_memory(project, tmp_path):
-    import tracemalloc
-
+def write_long_run(folder, items, *, size=20_000):
+    """Write a run of many output items as a pull leaves it, each with a text of `size` letters."""
     one, run, _ = bundle(0)
-    place = tmp_path / "evals" / one["id"]
+    place = folder / "evals" / one["id"]
     write(place / "eval.json", one)
     write(place / "runs" / run["id"] / "run.json", run)
     with (place / "runs" / run["id"] / "output_items.jsonl").open("w") as lines:
-        for number in range(2000):
+        for number in range(items):
             item = make_item(one, run, number)
-            item["datasource_item"]["input"] += "x" * 5_000
+            item["datasource_item"]["input"] += "x" * size
             lines.write(json.dumps(item) + "\n")
-    begun = time.monotonic()
-    tracemalloc.start()
+    return folder
+
+
+def test_a_run_three_times_as_long_takes_no_more_memory(tmp_path):
+    peaks = []
+    for items in (10, 210, 630):  # the first brings the modules in
+        folder, project = write_long_run(tmp_path / str(items), items), make_project()
+        tracemalloc.start()
+        report = import_openai_evals(project, folder)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert report.items == items
+    assert peaks[2] < 1.3 * peaks[1]
+
+
+def test_items_are_written_in_batches_not_one_by_one(tmp_path):
+    """Time on a busy machine says little; how often the database is asked does."""
+    asked = []
+    for items in (200, 400, 1000):
+        folder, project = write_long_run(tmp_path / str(items), items, size=10), make_project()
+        with CaptureQueriesContext(connection) as queries:
+            assert import_openai_evals(project, folder).items == items
+        asked.append(len(queries))
+    one_batch = asked[1] - asked[0]
+    assert one_batch < 80, asked
+    assert asked[2] - asked[1] <= 3 * one_batch * 1.2, asked
+
+
+def test_a_bad_item_is_listed_once_however_often_its_file_is_read(project, tmp_path):
+    one, run, items = bundle(3)
+    del items[1]["datasource_item"]
+    write(tmp_path / "all.json", {"eval": one, "runs": [{**run, "output_items": items}]})
 
     report = import_openai_evals(project, tmp_path)
 
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert report.items == 2000
-    assert peak < 60e6
-    assert time.monotonic() - begun < 90
+    assert (report.items, report.bad_count, len(report.bad)) == (2, 1, 1)
