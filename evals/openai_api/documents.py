@@ -1,5 +1,6 @@
 """Evals, runs, output items and files as the OpenAI API answers them."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +40,7 @@ STATUSES = {
 }
 DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "seed": 42, "max_completion_tokens": None}
 MAX_ECHOED = 1_000  # rows that are answered with a run, which is polled: the others are in its output items
+MAX_ECHOED_TEXT = 4_000_000  # characters of JSON of these rows
 
 
 def seconds(when: datetime | None) -> int | None:
@@ -162,9 +164,21 @@ def data_source_document(run: Run) -> dict[str, Any]:
     data: dict[str, Any] = dict(run.data_source) or data_source_of_page(run)
     source = dict(data.get("source") or {})
     if source.get("type") == "file_content" and "content" not in source:
-        items = revision_items(run.dataset_revision)[:MAX_ECHOED]
-        source["content"] = [row_document(item) for item in items]
+        source["content"] = echoed_rows(run)
     return {**data, "source": source}
+
+
+def echoed_rows(run: Run) -> list[dict[str, Any]]:
+    """Return the first rows of a run, as many as fit into an answer that is asked for again and again."""
+    rows: list[dict[str, Any]] = []
+    left = MAX_ECHOED_TEXT
+    for item in revision_items(run.dataset_revision)[:MAX_ECHOED].iterator(chunk_size=50):
+        row = row_document(item)
+        left -= len(json.dumps(row))
+        if left < 0:
+            break
+        rows.append(row)
+    return rows
 
 
 def row_document(item: Item) -> dict[str, Any]:

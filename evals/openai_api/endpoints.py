@@ -189,7 +189,7 @@ def list_runs(request: ProjectRequest, chosen: Eval) -> JsonResponse:
     rows = everything
     status = request.GET.get("status")
     if status:
-        one_of(status, STATUSES.values(), "status")
+        one_of(status, dict.fromkeys(STATUSES.values()), "status")
         rows = rows.filter(status__in=[ours for ours, theirs in STATUSES.items() if theirs == status])
     page, has_more = page_of(rows, everything, wanted)
     figures, graders = run_figures(page), graders_of([chosen])[chosen.pk]

@@ -677,6 +677,14 @@ def test_bodies_beyond_the_limit_of_forms_are_taken(api, finish):
     assert counts(run) == (1, 0, 1, 0)
 
 
+def test_a_run_of_large_rows_repeats_only_the_first_of_them(api, finish):
+    rows = [row("x" * 1_000_000, str(number)) for number in range(6)]
+    run = finish(api.evals.runs.create(make_eval(api).id, data_source=jsonl(*rows)))
+    assert [entry.item["answer"] for entry in run.data_source.source.content] == ["0", "1", "2"]
+    assert run.result_counts.total == 6
+    assert sorted(item.datasource_item["answer"] for item in items_of(api, run)) == list("012345")
+
+
 def test_a_refusal_is_no_text_for_graders(api, finish, server):
     message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
     server.answer = lambda body: {
