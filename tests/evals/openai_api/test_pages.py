@@ -4,9 +4,10 @@ import httpx
 import pytest
 
 from evals import services
-from evals.models import Dataset
+from evals.models import Dataset, Sample
 from evals.services import CandidateSpec, GraderSpec
 from tests.evals.openai_api.made import ANSWERED, EQUAL, items_of, jsonl, make_eval, row, sampled
+from tests.provider_server import completion
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,3 +100,19 @@ def test_a_run_of_the_api_is_not_offered_to_be_run_again_from_a_form_that_cannot
     made = make_eval(api, criteria=[ANSWERED], with_sample=True)
     run = api.evals.runs.create(made.id, data_source=sampled(row("a")))
     assert "Run again" not in httpx.get(run.report_url).text
+
+
+def test_the_drawer_shows_the_tool_call_that_is_the_whole_answer(api, finish, server, live_server, project):
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "<Oslo>"}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    server.answer = lambda body: (
+        completion(body) | {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    )
+    run = finish(api.evals.runs.create(make_eval(api, with_sample=True).id, data_source=sampled(row("Weather?"))))
+    sample = Sample.objects.get(run__public_id=run.id)
+
+    page = httpx.get(f"{run.report_url}?sample={sample.item_id}", timeout=60).text
+
+    assert "calls a tool:" in page
+    assert "get_weather {&quot;city&quot;: &quot;&lt;Oslo&gt;&quot;}" in page
+    assert "The answer is empty" not in page
