@@ -35,7 +35,7 @@ STOP_S = (
 READY_S = 60.0
 QUICK_DEATHS = 4  # so many deaths of one child within QUICK_S stop the whole
 QUICK_S = 60.0
-WORKER_THREADS = 12  # eight runs at a time, and a thread for each of the looks (evals/tasks.py)
+WORKER_THREADS = 13  # eight runs at a time, and a thread for each of the looks and the gradings (evals/tasks.py)
 
 
 class StopAsked(BaseException):

@@ -18,14 +18,29 @@ from providers.client import warm_up
 log = logging.getLogger(__name__)
 MESSAGE_LIFE_S = 30  # a look that nobody took by then is said again anyway
 
+LOOKING = 5  # threads of a worker that no pump takes: one for each look that `config.celery` sends, one for gradings
 pumping: set[int] = set()
+refused: set[int] = set()  # runs that found no room in this process and wait for another to end
 pumping_lock = threading.Lock()
 stopping = threading.Event()
 
 
+def pumps_at_once(threads: int) -> int:
+    """Return how many of a worker's threads may hold a run: a pump keeps its thread until the run ends."""
+    return max(1, threads - LOOKING, threads // 2)
+
+
+class Room:
+    """How many runs this process works on at once; set when the worker knows its threads."""
+
+    pumps = 1
+
+
 @worker_ready.connect
-def load_client(**_: Any) -> None:
-    """Load the model client beside the first look, so that the first run does not wait for it."""
+def load_client(sender: Any = None, **_: Any) -> None:
+    """Count the threads, and load the model client beside the first look, so that the first run does not wait for it."""
+    if sender is not None:
+        Room.pumps = pumps_at_once(sender.controller.concurrency)
     threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
 
 
@@ -50,16 +65,28 @@ def look() -> None:
 
 @shared_task(ignore_result=True, acks_late=True)
 def pump_run(run_id: int) -> None:
-    """Work on a run until nothing is left to claim. A second message for a run that this process works on is done at once."""
+    """Work on a run until nothing is left to claim.
+
+    Done at once where this process works on the run already, or on as many as it has room for: the next look, at the latest when
+    one of those ends, asks again.
+    """
     with pumping_lock:
         if run_id in pumping or stopping.is_set():
             return
+        if len(pumping) >= Room.pumps:
+            refused.add(run_id)
+            return
         pumping.add(run_id)
+        refused.discard(run_id)
     try:
         asyncio.run(services.pump_run(run_id, worker=worker_name(), stop=stopping))
     finally:
         with pumping_lock:
             pumping.discard(run_id)
+            has_waiting = bool(refused) and not stopping.is_set()
+            refused.clear()
+        if has_waiting:
+            look.apply_async(expires=MESSAGE_LIFE_S)
 
 
 deleting = threading.Lock()

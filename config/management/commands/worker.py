@@ -16,7 +16,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--threads", type=int, default=8, help="tasks at a time (default 8); each keeps many model calls in flight"
+            "--threads",
+            type=int,
+            default=processes.WORKER_THREADS,
+            help="tasks at a time (default %(default)s): five for indexing, signals, gradings and deletions, the others for runs, "
+            "each with many model calls in flight",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
