@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from accounts.models import Project
 from evals.models import Comparison, Dataset, Item, Score
+from evals.queries.score_filter import written_name
 from rubrics.models import Rubric, RubricVersion
 from traces.models import Source, Status, Trace
 
@@ -112,6 +113,7 @@ class Overview:
     total: int
     older: int  # runs before the window, where the period before it has none
     low: int  # runs, of the `scored` ones that came with a score, that did not pass
+    low_part: str  # what a query asks of the scores to find these, or empty
     scored: int
     samples: int  # answers of comparisons within the window, which are not counted as runs
     first_at_ns: int | None
@@ -127,6 +129,11 @@ class Overview:
     dataset_count: int
     item_count: int
     steps: list[Step]
+
+    @property
+    def low_query(self) -> str:
+        """Return the query of the runs that did not pass; empty where none finds exactly these."""
+        return f"{self.now.query if self.now.runs else NOT_SAMPLES} {self.low_part}" if self.low_part else ""
 
     @property
     def older_query(self) -> str:
@@ -186,7 +193,7 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         totals = past.aggregate(total=Count("id"), first=Min("sort_ns"), last=Max("sort_ns"))
         first_at_ns, last_at_ns = totals["first"], totals["last"]
         total, older = (total, totals["total"]) if total else (totals["total"], 0)
-    low, scored = low_scores(project, *((day_ns(start), day_ns(end)) if now.runs else (None, None)))
+    low, scored, low_part = low_scores(project, *((day_ns(start), day_ns(end)) if now.runs else (None, None)))
     samples = within(Trace.objects.filter(project=project, source=Source.EVAL), start, end).count()
     agents = agent_rows(traces, now, before) if now.runs else []
     rubric_count = Rubric.objects.filter(project=project, archived_at=None).count()
@@ -206,6 +213,7 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         total=total,
         older=older,
         low=low,
+        low_part=low_part,
         scored=scored,
         samples=samples,
         first_at_ns=first_at_ns,
@@ -224,15 +232,46 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
     )
 
 
-def low_scores(project: Project, start_ns: int | None, end_ns: int | None) -> tuple[int, int]:
-    """Return how many runs did not pass, and how many came with a score; of those that say no pass, zero and below is none."""
-    scores = Score.objects.filter(project=project, is_current=True, criterion="", run=None, state="ok")
+LOW = Q(passed=False) | Q(passed=None, value__lte=0)  # of those that say no pass, zero and below is none
+HIGH = Q(passed=True) | Q(passed=None, value__gt=0)
+
+
+def low_scores(project: Project, start_ns: int | None, end_ns: int | None) -> tuple[int, int, str]:
+    """Return how many runs did not pass, how many came with a score, and what a query asks of the scores to find the former, if it can."""
+    scores = Score.objects.filter(project=project, is_current=True, criterion="", state="ok")
     scores = scores.exclude(trace=None).exclude(trace__source=Source.EVAL)
     if start_ns is not None and end_ns is not None:
         scores = scores.filter(trace__sort_ns__gte=start_ns, trace__sort_ns__lt=end_ns)
-    low = Q(passed=False) | Q(passed=None, value__lte=0)
-    found = scores.aggregate(scored=Count("trace", distinct=True), low=Count("trace", distinct=True, filter=low))
-    return found["low"], found["scored"]
+    own = scores.filter(run=None)
+    found = own.aggregate(scored=Count("trace", distinct=True), low=Count("trace", distinct=True, filter=LOW))
+    return found["low"], found["scored"], low_query(scores) if found["low"] else ""
+
+
+def low_query(scores: QuerySet[Score]) -> str:
+    """Return `score.NAME:<=X` for every grader with runs that did not pass; empty where no X parts them from all others of its scores.
+
+    A grader's versions may pass at different values, and a comparison over recorded runs leaves scores that are counted there.
+    """
+    ends: dict[str, tuple[float | None, float | None]] = {}
+    rows = scores.order_by().values_list("grader_version__grader__name")
+    own = Q(run=None)
+    for name, top, bottom in rows.annotate(
+        top=Max("value", filter=LOW & own), bottom=Min("value", filter=HIGH | ~own)
+    ).values_list("grader_version__grader__name", "top", "bottom"):
+        known = ends.get(written_name(name), (None, None))
+        ends[written_name(name)] = (
+            max((one for one in (top, known[0]) if one is not None), default=None),
+            min((one for one in (bottom, known[1]) if one is not None), default=None),
+        )
+    parts = []
+    for name, (top, bottom) in sorted(ends.items()):
+        if top is None:
+            continue
+        text = f"{top:.6f}".rstrip("0").rstrip(".")
+        if not name or top < 0 or not top <= float(text) < (bottom if bottom is not None else top + 1):
+            return ""
+        parts.append(f"score.{name}:<={text}")
+    return f"({' OR '.join(parts)})" if len(parts) > 1 else "".join(parts)
 
 
 def day_rows(traces: QuerySet[Trace], start: date, end: date) -> list[Day]:

@@ -155,6 +155,23 @@ def test_runs_without_an_error_that_scored_low_are_mentioned(client, project, da
         ],
     )
     assert "2 of 3 scored runs did not pass" in client.get("/p/default/overview").text
+    found = queries.overview(project)
+    assert found.low_query.endswith("-source:eval score.c:<=0")
+    assert set(matching_traces(project, found.low_query)) == {traces[0], traces[2]}
+
+
+def test_runs_that_scored_low_have_no_link_where_no_bound_parts_them(client, project):
+    traces = [make_trace(project, start_ns=ns(1), agent_name="a") for _ in range(2)]
+    version = imported_version(project)
+    scores = [
+        (traces[0], 0.6, False),
+        (traces[1], 0.5, True),
+    ]  # two versions, or senders, that pass at different values
+    services.record_scores(
+        project, [services.NewScore(version, trace=one, value=value, passed=passed) for one, value, passed in scores]
+    )
+    assert queries.overview(project).low_query == ""
+    assert "1 of 2 scored runs did not pass" in client.get("/p/default/overview").text
 
 
 def imported_version(project):

@@ -6,6 +6,7 @@ where given: `name`, `agent`, `model`, `session_id`, `user_id`, `task`, `tags`, 
 `duration_ms`, `error`.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,18 +31,17 @@ def read(place: str, document: dict[str, Any], context: FileContext) -> Iterator
     """Give the run of a document. Raises BadDocument, naming the step."""
     root = read_root(document, context)
     records = [root]
-    waiting: list[SpanRecord] = []
+    waiting = OpenCalls()
     for number, step in enumerate(document["steps"], 1):
         kind = step.get("type") if isinstance(step, dict) else None
         if kind not in STEP_TYPES:
             raise BadDocument(f"step {number} has the type {kind!r}; known are {', '.join(STEP_TYPES)}")
-        if kind == "tool_result" and (call := find_call(waiting, step)) is not None:
-            waiting.remove(call)
+        if kind == "tool_result" and (call := waiting.take(step)) is not None:
             close_call(call, step)
             continue
         record = read_step(root, number, kind, step)
         if kind == "tool_call":
-            waiting.append(record)
+            waiting.add(record)
         records.append(record)
     yield ImportedTrace(records, read_scores(document.get("scores")), place)
 
@@ -146,18 +146,36 @@ def read_output(step: dict[str, Any]) -> Any:
     return parse_value(next((step[key] for key in ("output", "result", "content") if step.get(key) is not None), None))
 
 
-def find_call(waiting: list[SpanRecord], step: dict[str, Any]) -> SpanRecord | None:
-    """Return the open call that a result belongs to: by id, else the first of its name, else the first."""
-    call_id, name = (
-        read_text(step.get("tool_call_id") or step.get("id")),
-        read_text(step.get("name") or step.get("tool")),
-    )
-    if call_id:
-        named = [record for record in waiting if record.tool and record.tool["call_id"] == call_id]
-        if named:
-            return named[0]
-    named = [record for record in waiting if record.name == name] if name else waiting
-    return named[0] if named else None
+class OpenCalls:
+    """Calls that wait for their results, found in a time that does not grow with their number."""
+
+    def __init__(self) -> None:
+        self.queues: dict[tuple[str, str], deque[SpanRecord]] = defaultdict(deque)  # of all, of an id, of a name
+        self.taken: set[str] = set()  # span ids; each queue drops its own when they come to its head
+
+    def add(self, record: SpanRecord) -> None:
+        """Put a call after those that wait."""
+        call_id = record.tool["call_id"] if record.tool else None
+        for key in (("all", ""), ("id", call_id or ""), ("name", record.name)):
+            self.queues[key].append(record)
+
+    def take(self, step: dict[str, Any]) -> SpanRecord | None:
+        """Take the call that a result belongs to: by id, else the first of its name, else, where it names none, the first."""
+        call_id = read_text(step.get("tool_call_id") or step.get("id"))
+        name = read_text(step.get("name") or step.get("tool"))
+        found = self.first("id", call_id) if call_id else None
+        if found is None:
+            found = self.first("name", name) if name else self.first("all", "")
+        if found is not None:
+            self.taken.add(found.span_id)
+        return found
+
+    def first(self, kind: str, value: str) -> SpanRecord | None:
+        """Return the first of a queue that is still open."""
+        queue = self.queues.get((kind, value), deque())
+        while queue and queue[0].span_id in self.taken:
+            queue.popleft()
+        return queue[0] if queue else None
 
 
 def close_call(record: SpanRecord, step: dict[str, Any]) -> None:
