@@ -475,29 +475,40 @@ class SideShown:
 
 @dataclass(frozen=True)
 class Versus:
-    """The drawer: one or two candidates on one item and trial."""
+    """The drawer: one or two candidates on one item and trial, or two trials of one candidate (`is_trials`)."""
 
     detail: SampleDetail
     sides: list[SideShown]
     diff: WordDiff | None
     pairs: list[tuple[str, str]]
+    is_trials: bool = False
 
 
-def versus(comparison: Comparison, detail: SampleDetail, *, pair: str, grader: GraderHead | None) -> Versus:
-    """Put two candidates' samples side by side. `pair` is `a,b`; letters that are not there fall back to A and B."""
+def versus(
+    comparison: Comparison,
+    detail: SampleDetail,
+    *,
+    pair: str,
+    grader: GraderHead | None,
+    against: SampleDetail | None = None,
+) -> Versus:
+    """Put two samples of an item side by side: of the candidates in `pair` (`a,b`; letters that are not there fall back to A and B), or,
+    with another trial `against`, of the first of them in both trials.
+    """
     by_letter = {shown.letter: shown for shown in detail.samples}
     letters = [letter for letter in pair.upper().split(",") if letter in by_letter]
-    chosen = list(dict.fromkeys([*letters, *by_letter]))[:2]
+    chosen = [by_letter[letter] for letter in list(dict.fromkeys([*letters, *by_letter]))[:2]]
+    if against is not None:
+        chosen = [chosen[0], *(shown for shown in against.samples if shown.letter == chosen[0].letter)]
     tiles = trial_tiles(comparison, detail.item.pk, grader)
-    traces = [by_letter[letter].sample.trace_id for letter in chosen if by_letter[letter].sample.trace_id]
+    traces = [shown.sample.trace_id for shown in chosen if shown.sample.trace_id]
     tools: dict[int, list[ToolUsed]] = defaultdict(list)
     spans = Span.objects.filter(trace__in=traces, kind=Kind.TOOL).order_by("start_ns", "position", "id")
     for trace, name, tool, status in spans.values_list("trace_id", "name", "tool_name", "status"):
         tools[trace].append(ToolUsed(tool or name, status == "error"))
-    criteria = criteria_of({entry.grader.pk for letter in chosen for entry in by_letter[letter].scores})
+    criteria = criteria_of({entry.grader.pk for shown in chosen for entry in shown.scores})
     sides = []
-    for letter in chosen:
-        shown = by_letter[letter]
+    for shown in chosen:
         used = tools.get(shown.sample.trace_id or 0, [])
         output = shown.sample.output_text
         sides.append(
@@ -518,6 +529,7 @@ def versus(comparison: Comparison, detail: SampleDetail, *, pair: str, grader: G
         sides,
         word_diff(sides[0].output, sides[1].output) if both else None,
         [(a, b) for place, a in enumerate(all_letters) for b in all_letters[place + 1 :]],
+        is_trials=against is not None and len(sides) == 2,
     )
 
 

@@ -196,7 +196,9 @@ def spent_words(report: ComparisonReport) -> str:
 
 
 def drawer_context(request: ProjectRequest, found: Comparison) -> dict[str, Any]:
-    """Return what the drawer shows: one item and trial of two candidates, and the items before and after it in the matrix."""
+    """Return what the drawer shows: one item and trial of two candidates (or with `against` two trials of one), and the items before
+    and after it in the matrix.
+    """
     item = number(request.GET.get("sample"))
     trial = number(request.GET.get("trial")) or 1
     detail = queries.sample_detail(found, item, trial=trial) if item else None
@@ -204,7 +206,13 @@ def drawer_context(request: ProjectRequest, found: Comparison) -> dict[str, Any]
         raise Http404("This comparison has no such sample.")
     is_final = not found.runs.filter(status__in=["queued", "running"]).exists()
     matrix = read_matrix(request, found, is_final=is_final)
-    shown = comparison_pages.versus(found, detail, pair=request.GET.get("versus", ""), grader=matrix.grader)
+    other = number(request.GET.get("against")) or 0
+    if other == trial:
+        other = 2 if trial == 1 else 1
+    against = queries.sample_detail(found, detail.item.pk, trial=other) if 0 < other <= found.trials else None
+    shown = comparison_pages.versus(
+        found, detail, pair=request.GET.get("versus", ""), grader=matrix.grader, against=against
+    )
     content = detail.item.content
     order = matrix.order
     place = order.index(detail.item.pk) if detail.item.pk in order else None
@@ -225,6 +233,8 @@ def drawer_context(request: ProjectRequest, found: Comparison) -> dict[str, Any]
         "previous_trial": trial - 1 if trial > 1 else None,
         "next_trial": trial + 1 if trial < found.trials else None,
         "trial_numbers": range(1, found.trials + 1),
+        "against": other if shown.is_trials else None,
+        "other_trial": 2 if trial == 1 else 1,
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Membership, Role, User
@@ -19,7 +20,7 @@ from evals.queries.progress import spending
 from evals.services import CandidateSpec
 from providers.models import Call
 from tests.evals.scored import make_scored
-from tests.factories import make_project
+from tests.factories import make_project, make_trace
 
 pytestmark = pytest.mark.django_db
 CLEAR = [[0.0] * 12, [1.0] * 11 + [0.0]]
@@ -209,6 +210,30 @@ def test_the_drawer_puts_two_answers_side_by_side_with_what_changed(client, proj
     assert "answer of model-1" not in part
     assert "<del>" in part
     assert "not found" in part
+
+
+def test_the_drawer_puts_two_trials_of_one_candidate_side_by_side(client, project):
+    comparison = make_scored(project, [[1.0], [0.0]], trials=3)
+    runs = {run.position: run for run in comparison.runs.all()}
+    for trial in (1, 3):
+        sample = runs[1].samples.get(trial=trial)
+        sample.output_text, sample.trace = f"said in trial {trial}", make_trace(project, trace_id=f"run-{trial}")
+        sample.save()
+    item = sample.item_id
+    assert "Two trials of B" in fragment(client, comparison, "drawer", f"?sample={item}").text
+    answer = fragment(client, comparison, "drawer", f"?sample={item}&versus=B&trial=1&against=3")
+    sides = answer.context["versus"].sides
+    assert [(side.sample.letter, side.sample.sample.trial) for side in sides] == [("B", 1), ("B", 3)]
+    assert f"{reverse('traces:compare_runs', args=['default'])}?a=run-1&amp;b=run-3" in answer.text
+    assert "of B, from trial 1 to trial 3" in answer.text
+
+
+@pytest.mark.parametrize("against", ["", "0", "4", "x", "9" * 30])
+def test_a_trial_that_is_not_there_leaves_the_candidates_side_by_side(client, project, against):
+    comparison = make_scored(project, [[1.0], [0.0]], trials=2)
+    item = Sample.objects.first().item_id
+    shown = fragment(client, comparison, "drawer", f"?sample={item}&against={against}").context["versus"]
+    assert [side.sample.letter for side in shown.sides] == ["A", "B"]
 
 
 def test_the_drawer_goes_to_the_neighbours_in_the_order_of_the_matrix(client, project):
