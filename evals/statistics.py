@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from statistics import fmean
+from statistics import NormalDist, fmean
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -17,6 +17,7 @@ FEW_VALUES = 4  # items for each distinct difference: from then on draws are cou
 BOOTSTRAP_UP_TO = 2_000  # items: beyond it the t interval is as good and costs nothing
 Z_TWO_SIDED = 1.959964  # of 95%
 Z_POWER = 0.841621  # of 80%
+SMALLEST_P = 1e-12
 
 Values = Mapping[str, Sequence[float]]
 Passes = Mapping[str, Sequence[bool]]
@@ -285,6 +286,21 @@ def items_needed(spread: float, difference: float) -> int | None:
     if difference == 0:
         return None
     return max(2, math.ceil(((Z_TWO_SIDED + Z_POWER) * spread / abs(difference)) ** 2))
+
+
+def items_to_be_sure(items: int, p_value: float, p_adjusted: float | None = None) -> int | None:
+    """Return about how many items have a test of p_value pass in 80 of 100 comparisons, if the difference is what it seems.
+
+    As the test's own z grows with the root of the items. `p_adjusted`: after correction, which is then asked for as well; it may
+    be cut to 1, and the answer is too small then. None where the items show no difference at all.
+    """
+    if p_value >= 1:
+        return None
+    normal = NormalDist()
+    seen = normal.inv_cdf(1 - max(p_value, SMALLEST_P) / 2)
+    level = (1 - LEVEL) * min(1.0, p_value / p_adjusted if p_adjusted else 1.0)
+    asked = normal.inv_cdf(1 - max(level, SMALLEST_P) / 2) + Z_POWER
+    return max(items + 1, math.ceil(items * (asked / seen) ** 2))
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

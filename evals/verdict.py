@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evals.statistics import Difference, detectable_difference, items_needed
+from evals.statistics import LEVEL, Difference, detectable_difference, items_needed, items_to_be_sure
 
 MINUS = "\N{MINUS SIGN}"
 SMALLEST_SHARE = 0.05  # of the scale: the difference asked for where the observed one is smaller
@@ -64,10 +64,9 @@ def pair_verdict(
     if not difference.is_sure:
         sentence = (
             f"{winner.letter} scores higher than {loser.letter} on {grader} by {figure(gain)} points "
-            f"({interval(low, high)}), but not beyond chance once all tests of this comparison are counted "
-            f"(p {difference.p_adjusted:.2f})."
+            f"({interval(low, high)}), but {why_unsure(difference)}."
         )
-        return Verdict(sentence, trade_off=cost_sentence(a, b), advice=more_items(difference))
+        return Verdict(sentence, trade_off=cost_sentence(a, b), advice=items_for_certainty(difference))
     sentence = (
         f"{winner.letter} beats {loser.letter} on {grader} by {figure(gain)} points ({interval(low, high)}){cost}."
     )
@@ -89,7 +88,34 @@ def running_verdict(difference: Difference, *, a: Side, b: Side, grader: str) ->
     )
 
 
-def more_items(difference: Difference, scale: tuple[float, float] = (0.0, 0.0)) -> str:
+def why_unsure(difference: Difference) -> str:
+    """Say what keeps a difference whose interval leaves zero out from being sure: its own test, or the tests beside it."""
+    p_value, p_adjusted = difference.p_value, difference.p_adjusted
+    if p_value is not None and p_value > 1 - LEVEL:
+        return f"the test does not leave chance out as the interval does (p {chance(p_value)})"
+    return f"not beyond chance once all tests of this comparison are counted (p {chance(p_adjusted)})"
+
+
+def chance(p_value: float | None) -> str:
+    """Show a p with two decimals, or three where two would hide that it is above 0.05: 0.06, 0.051."""
+    if p_value is None:
+        return "not known"
+    return f"{p_value:.3f}" if 0.05 < p_value < 0.055 else f"{p_value:.2f}"
+
+
+def items_for_certainty(difference: Difference) -> str:
+    """Say about how many more items would make a clear but unsure difference sure, or nothing."""
+    if difference.p_value is None or difference.value is None:
+        return ""
+    needed = items_to_be_sure(difference.items, difference.p_value, difference.p_adjusted)
+    if needed is None:
+        return ""
+    more = round_up(needed - difference.items)
+    wanted = figure(abs(difference.value), signed=False)
+    return f"About {more:,} more {'item' if more == 1 else 'items'} would show a difference of {wanted}."
+
+
+def more_items(difference: Difference, scale: tuple[float, float]) -> str:
     """Say what would settle an unclear difference: about N more items, or how large a difference these items can show.
 
     A difference below SMALLEST_SHARE of the scale is not asked for.

@@ -34,12 +34,30 @@ def test_a_win_that_does_not_survive_correction_for_the_other_tests_is_not_calle
     difference = paired_difference(scores([3.0] * 12), scores([3.0, 3.0, 3.4] * 4))
     assert difference.is_clear
     words = {"a": A, "b": B, "grader": "correctness", "scale": (1.0, 5.0), "final": True}
-    unsure = pair_verdict(replace(difference, p_adjusted=0.08), **words)
+    unsure = pair_verdict(replace(difference, p_value=0.02, p_adjusted=0.08), **words)
     assert unsure.sentence.startswith("B scores higher than A on correctness by +0.13 points (95% CI ")
     assert unsure.sentence.endswith("but not beyond chance once all tests of this comparison are counted (p 0.08).")
-    assert "more items would show" in unsure.advice
+    assert unsure.advice == "About 13 more items would show a difference of 0.13."
     assert "beats" not in unsure.text
     assert pair_verdict(replace(difference, p_adjusted=0.04), **words).sentence.startswith("B beats A")
+
+
+def test_where_the_only_test_does_not_pass_no_other_test_is_blamed_and_the_advice_asks_for_more():
+    difference = paired_difference(scores([0.5] * 5), scores([0.6, 0.65, 0.68, 0.7, 0.77]))
+    assert difference.is_clear
+    assert difference.p_value == 0.0625  # 2 of 32 signs: five items cannot say more
+    unsure = pair_verdict(
+        replace(difference, p_adjusted=difference.p_value), a=A, b=B, grader="correctness", scale=(0.0, 1.0), final=True
+    )
+    assert unsure.sentence.endswith("), but the test does not leave chance out as the interval does (p 0.06).")
+    assert "all tests" not in unsure.text
+    assert unsure.advice == "About 7 more items would show a difference of 0.18."
+
+
+def test_a_p_just_above_the_level_is_not_shown_as_the_level():
+    difference = paired_difference(scores([3.0] * 12), scores([3.0, 3.0, 3.4] * 4))
+    words = {"a": A, "b": B, "grader": "correctness", "scale": (1.0, 5.0), "final": True}
+    assert "(p 0.051)" in pair_verdict(replace(difference, p_value=0.0509, p_adjusted=0.0509), **words).sentence
 
 
 def test_an_interval_with_zero_is_no_clear_difference_and_says_how_many_more_items():
