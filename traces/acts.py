@@ -4,15 +4,14 @@ The story, the signals and the comparison of two runs all start here. It is the 
 tool's call and result in one act.
 """
 
-from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from traces.conversation import conversation, text_of
+from traces.pairing import Place, is_result, pair_calls
 from traces.spans import SpanRecord
-from traces.turns import find_tool_span, index_tool_spans
 
 
 @dataclass(slots=True)
@@ -77,16 +76,17 @@ class Run:
 def read_run(records: list[SpanRecord], *, entries: list[dict[str, Any]] | None = None) -> Run:
     """Return the acts of a trace. `entries`: its conversation, where that is at hand. System prompts are no acts."""
     by_id = {record.span_id: record for record in records}
-    calls_by_id, calls_by_name = index_tool_spans(records)
-    waiting: dict[str, Act] = {}
-    unnamed: defaultdict[str, deque[Act]] = defaultdict(deque)
+    entries = conversation(records) if entries is None else entries
+    pairs = pair_calls(entries, records)
+    act_of: dict[Place, Act] = {}
     acts: list[Act] = []
-    for entry in conversation(records) if entries is None else entries:
+    for number, entry in enumerate(entries):
         role = str(entry.get("role") or "")
         if role == "system":
             continue
-        if role == "tool" or entry.get("tool_call_id"):
-            act = find_call(entry, waiting, unnamed)
+        if is_result(entry):
+            answered = pairs.answers.get(number)
+            act = act_of.get(answered) if answered is not None else None
             if act is None:
                 act = make_act("call", entry, len(acts), name=str(entry.get("name") or "tool"))
                 acts.append(act)
@@ -101,21 +101,19 @@ def read_run(records: list[SpanRecord], *, entries: list[dict[str, Any]] | None 
             act = make_act("message", entry, len(acts), role=role, text=text, has_parts=has_parts)
             add_usage(act, entry, by_id)
             acts.append(act)
-        for number, call in enumerate(calls):
+        for position, call in enumerate(calls):
             act = make_act(
                 "call", entry, len(acts), name=str(call.get("name") or "tool"), arguments=call.get("arguments")
             )
             act.role, act.call_id, act.asked_by = "assistant", str(call.get("id") or ""), entry["span_id"]
             act.is_error, act.error = False, ""
-            if not number and not text and not has_parts:
+            if not position and not text and not has_parts:
                 add_usage(act, entry, by_id)
-            tool = find_tool_span(call, calls_by_id, calls_by_name)
+            tool = pairs.spans.get((number, position))
             if tool is not None:
                 describe(act, tool)
             acts.append(act)
-            if act.call_id:
-                waiting.setdefault(act.call_id, act)
-            unnamed[act.name].append(act)
+            act_of[number, position] = act
     return Run(acts, records)
 
 
@@ -162,17 +160,6 @@ def describe(act: Act, record: SpanRecord) -> None:
         act.arguments = None  # not recorded, which is not the same as none given
     if tool.get("result") is not None:
         act.result, act.has_result = tool["result"], True
-
-
-def find_call(entry: dict[str, Any], waiting: dict[str, Act], unnamed: dict[str, deque[Act]]) -> Act | None:
-    """Return the call that a result answers: by its id, else the first of its name without a result."""
-    call_id = str(entry.get("tool_call_id") or "")
-    if call_id:
-        return waiting.get(call_id)
-    of_name = unnamed.get(str(entry.get("name") or ""))
-    while of_name and of_name[0].has_result:
-        of_name.popleft()
-    return of_name[0] if of_name else None
 
 
 def take_result(act: Act, entry: dict[str, Any]) -> None:

@@ -7,11 +7,13 @@ tool spans where the model's messages lack them, and runs without any message ar
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import orjson
 
 from traces.conventions.raw import parse_value
+from traces.pairing import OpenCalls, Place, argument_digest
 from traces.spans import Message, SpanRecord, Usage
 
 MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name")
@@ -39,49 +41,92 @@ class Thread:
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     held: Counter[Hashable] = field(default_factory=Counter)
-    answered: set[str] = field(default_factory=set)  # ids of tool calls that have a result
+    answered: set[tuple[str, str]] = field(default_factory=set)  # trace and id of the tool calls that have a result
     last_input: list[Message] = field(default_factory=list)  # of the model call before, all of it known
     last_used: Counter[Hashable] = field(default_factory=Counter)  # the held items that it took up
-    calls: "OpenCalls" = field(default_factory=lambda: OpenCalls())
+    calls: "AskedCalls" = field(default_factory=lambda: AskedCalls())
+    brought: dict[tuple[str, str], Any] = field(
+        default_factory=dict
+    )  # arguments of calls that tools brought along, by trace, id
+
+    def ask(self, trace_id: str, call: dict[str, Any], place: Place) -> None:
+        """Add a call that waits for its result. An id that is asked again has none yet, whatever it had before.
+
+        A call that its tool brought along, and that a message asks for afterwards, is the same one, and answered.
+        """
+        key = trace_id, str(call.get("id") or "")
+        if key[1]:
+            brought = self.brought.pop(key, None)
+            if key in self.answered and brought and argument_digest(brought) == argument_digest(call["arguments"]):
+                return
+            self.answered.discard(key)
+        self.calls.ask(trace_id, call, place)
+
+    def answer(self, trace_id: str, call_id: str) -> None:
+        """Take out the call that a result of this id answers."""
+        self.calls.answer(trace_id, call_id)
+        if self.calls.find_id(trace_id, call_id) is None:
+            self.answered.add((trace_id, call_id))
 
 
 @dataclass
-class OpenCalls:
+class AskedCalls:
     """The tool calls of a thread that wait for a result. Those without an id wait on, after those that nothing has answered yet."""
 
-    by_id: dict[str, dict[str, Any]] = field(default_factory=dict)
-    by_name: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
-    spent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    by_id: OpenCalls[Place] = field(default_factory=OpenCalls)
+    asked: dict[Place, dict[str, Any]] = field(default_factory=dict)  # those with an id that are open
+    by_name: dict[str, dict[Place, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    spent: dict[str, dict[Place, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
 
-    def ask(self, call: dict[str, Any], answered: set[str]) -> None:
-        """Add a call, unless its result is there already."""
-        call_id = call.get("id")
-        if call_id and call_id in answered:
+    def ask(self, trace_id: str, call: dict[str, Any], place: Place) -> None:
+        """Add a call. `place`: its message, and its number there; the calls of earlier messages with its id are given up."""
+        self.by_name[call["name"]][place] = call
+        if not (call_id := call.get("id")):
             return
-        if call_id:
-            self.by_id.setdefault(call_id, call)
-        self.by_name[call["name"]][id(call)] = call
+        while (old := self.by_id.find((trace_id, call_id))) is not None and old[0] != place[0]:
+            self.close(old)
+        for key in ((trace_id, call_id), call_id):
+            self.by_id.ask(key, place, place[0])
+        self.asked[place] = call
 
-    def answer(self, call_id: str) -> None:
-        """Take out the call of this id."""
-        call = self.by_id.pop(call_id, None)
-        if call is not None:
-            self.by_name[call["name"]].pop(id(call), None)
+    def close(self, place: Place) -> None:
+        """Let a call wait no longer under its id."""
+        self.by_id.close(place)
+        self.asked.pop(place, None)
 
-    def find(self, call_id: str | None, tool: dict[str, Any]) -> dict[str, Any] | None:
+    def find_id(self, trace_id: str, call_id: str) -> dict[str, Any] | None:
+        """Return the open call of an id: that of the trace, else the latest of another trace of the session."""
+        place = self.place_of(trace_id, call_id)
+        return None if place is None else self.asked[place]
+
+    def place_of(self, trace_id: str, call_id: str) -> Place | None:
+        found = self.by_id.find((trace_id, call_id))
+        return self.by_id.find(call_id) if found is None else found
+
+    def answer(self, trace_id: str, call_id: str) -> None:
+        """Take out the open call of this id."""
+        place = self.place_of(trace_id, call_id)
+        if place is not None:
+            self.by_name[self.asked[place]["name"]].pop(place, None)
+            self.close(place)
+
+    def find(self, trace_id: str, call_id: str | None, tool: dict[str, Any]) -> dict[str, Any] | None:
         """Return the call that a tool span answers: by id, else the first unanswered one of its name and arguments."""
-        if call_id and call_id in self.by_id:
-            return self.by_id[call_id]
-        if call_id and self.by_id:
+        if call_id and (found := self.find_id(trace_id, call_id)) is not None:
+            return found
+        if call_id and self.asked:
             return None
         name = str(tool.get("name") or "")
         named = self.by_name.get(name) or self.spent.get(name) or {}
-        found = next((call for call in named.values() if call["arguments"] == tool.get("arguments")), None)
-        found = found or next(iter(named.values()), None)
-        if found is not None and not found.get("id"):
-            self.by_name[name].pop(id(found), None)
-            self.spent[name][id(found)] = found
-        return found
+        place = next((at for at, call in named.items() if call["arguments"] == tool.get("arguments")), None)
+        place = next(iter(named), None) if place is None else place
+        if place is None:
+            return None
+        call = named[place]
+        if not call.get("id"):
+            self.by_name[name].pop(place, None)
+            self.spent[name][place] = call
+        return call
 
 
 class Places:
@@ -140,6 +185,33 @@ class Places:
                 state[number] = 2
                 order.append(number)
         return order
+
+
+class Source:
+    """The messages of a model call's input that are looked at, with the place where each call id is asked for last."""
+
+    def __init__(self, messages: list[Message]) -> None:
+        self.messages = messages
+
+    @cached_property
+    def numbers(self) -> dict[int, int]:
+        return {id(message): number for number, message in enumerate(self.messages)}
+
+    @cached_property
+    def asked(self) -> dict[str, tuple[int, Any]]:
+        return {
+            call["id"]: (number, call["arguments"])
+            for number, message in enumerate(self.messages)
+            for call in message.get("tool_calls", ())
+            if call.get("id")
+        }
+
+    def answers(self, message: Message, call: dict[str, Any]) -> bool:
+        """Say whether a result of an open call's id is that call's, not one of an earlier call of the same id: nothing asks for it
+        after the result, and what asks for it before, if anything does, asks for the same.
+        """
+        number, arguments = self.asked.get(call["id"], (-1, call["arguments"]))
+        return number < self.numbers[id(message)] and argument_digest(arguments) == argument_digest(call["arguments"])
 
 
 def conversation(records: list[SpanRecord]) -> list[dict[str, Any]]:
@@ -223,13 +295,20 @@ class Reader:
             )  # holds it, so that its id stays its own
         return found[1]
 
-    def is_known(self, thread: Thread, message: Message, used: Counter[Hashable]) -> bool:
-        """Say whether a thread holds a message already, counting each held item for one message of a call's input only."""
-        call_id = message.get("tool_call_id")
-        if call_id and call_id in thread.answered:
-            return True
+    def is_known(
+        self, thread: Thread, message: Message, used: Counter[Hashable], trace_id: str, source: "Source"
+    ) -> bool:
+        """Say whether a thread holds a message already, counting each held item for one message of a call's input only.
+
+        A result is known where one of its id is held and no call of that id is open. An id may come again: while a call of it is open,
+        `source` says whether the result is that call's.
+        """
         items = self.items_of(message)
+        call_id = message.get("tool_call_id")
         known = all(thread.held[item] > used[item] for item in items)
+        if call_id and thread.held["result", call_id]:
+            call = thread.calls.find_id(trace_id, call_id)
+            known = call is None or (known and not source.answers(message, call))
         if known:
             used.update(items)
         return known
@@ -240,8 +319,7 @@ class Reader:
         """Put a message at the end of a thread. `at`: where it stands in its span."""
         thread.held.update(self.items_of(message))
         if message.get("tool_call_id"):
-            thread.answered.add(message["tool_call_id"])
-            thread.calls.answer(message["tool_call_id"])
+            thread.answer(record.trace_id, message["tool_call_id"])
             thread.held[result_item(message.get("content"))] += 1  # a history may repeat it without its id
         entry = {
             "role": message["role"],
@@ -262,8 +340,8 @@ class Reader:
             "error": None,
             **more,
         }
-        for call in entry["tool_calls"]:
-            thread.calls.ask(call, thread.answered)
+        for position, call in enumerate(entry["tool_calls"]):
+            thread.ask(record.trace_id, call, (len(self.order), position))
         thread.entries.append(entry)
         self.order.append(entry)
 
@@ -280,8 +358,9 @@ class Reader:
         if thread.last_input and fresh[: len(thread.last_input)] == thread.last_input:
             first = len(thread.last_input)
             used, fresh = thread.last_used.copy(), fresh[first:]
+        source = Source(fresh)
         for place, message in enumerate(fresh, first + record.earlier_messages):
-            if not self.is_known(thread, message, used):
+            if not self.is_known(thread, message, used, record.trace_id, source):
                 items = self.items_of(message)
                 self.add(thread, message, record, agent, f"/input_messages/{place}")
                 used.update(items)
@@ -307,13 +386,14 @@ class Reader:
         tool = record.tool or {}
         thread, agent = self.thread_of(record)
         call_id = tool.get("call_id")
-        if call_id and call_id in thread.answered:
+        if call_id and (record.trace_id, call_id) in thread.answered:
             return
-        call = thread.calls.find(call_id, tool)
+        call = thread.calls.find(record.trace_id, call_id, tool)
         if call is None:
             call_id = call_id or record.span_id
             asked = {"id": call_id, "name": tool.get("name") or record.name, "arguments": tool.get("arguments") or {}}
             self.add(thread, {"role": "assistant", "content": None, "tool_calls": [asked]}, record, agent, "")
+            thread.brought[record.trace_id, call_id] = asked["arguments"]
         else:
             call_id = call.get("id") or call_id or record.span_id
         if not record.content_recorded and record.status != "error":

@@ -4,7 +4,6 @@ Takes the messages of `traces.conversation.conversation` and the records that th
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import orjson
 
 from traces.conversation import text_of
+from traces.pairing import Place, entry_key, pair_calls
 from traces.pointers import as_text, parse_text
 from traces.spans import SpanRecord
 
@@ -149,11 +149,11 @@ def build_turns(messages: list[dict[str, Any]], records: list[SpanRecord], *, pr
     else by its name in order.
     """
     by_key = {(record.trace_id, record.span_id): record for record in records}
-    calls_by_id, calls_by_name = index_tool_spans(records)
+    pairs = pair_calls(messages, records)
     turns: list[Turn] = []
-    waiting: dict[tuple[str, str], Call] = {}
+    call_of: dict[Place, Call] = {}
     number = 0
-    for message in messages:
+    for entry, message in enumerate(messages):
         role = str(message.get("role") or "")
         is_sub = bool(message.get("is_sub_agent"))
         if (role == "user" and not is_sub) or not turns:
@@ -163,10 +163,11 @@ def build_turns(messages: list[dict[str, Any]], records: list[SpanRecord], *, pr
         if is_sub:
             blocks = sub_blocks(blocks, message)
         if role == "tool":
-            take_result(message, blocks, waiting)
+            answered = pairs.answers.get(entry) if entry not in pairs.later else None
+            take_result(message, blocks, call_of.get(answered) if answered else None)
             continue
         if role in ("user", "system") or has_content(message):
-            record = by_key.get(message_key(message))
+            record = by_key.get(entry_key(message))
             blocks.append(
                 Block(
                     "message",
@@ -179,17 +180,16 @@ def build_turns(messages: list[dict[str, Any]], records: list[SpanRecord], *, pr
             )
         at = message.get("at")
         for place, asked in enumerate(message.get("tool_calls") or []):
-            call = Call(str(asked.get("name") or "tool"), asked.get("arguments"), key=message_key(message))
+            call = Call(str(asked.get("name") or "tool"), asked.get("arguments"), key=entry_key(message))
             pointer = f"{at}/tool_calls/{place}/arguments" if at else "/tool/arguments"
             call.arguments_at = (*call.key, pointer)
-            tool = find_tool_span(asked, calls_by_id, calls_by_name)
+            tool = pairs.spans.get((entry, place))
             if tool is not None:
                 describe_call(call, tool)
             if not blocks or blocks[-1].kind != "calls" or len(blocks[-1].calls) >= MAX_CALLS:
                 blocks.append(Block("calls"))
             blocks[-1].calls.append(call)
-            if asked.get("id"):
-                waiting[str(message.get("trace_id") or ""), str(asked["id"])] = call
+            call_of[entry, place] = call
     for turn in turns:
         for call in turn_calls(turn.blocks):
             judge_result(call)
@@ -231,11 +231,6 @@ def call_digest(name: str, arguments: Any) -> bytes:
         return repr((name, arguments)).encode("utf-8", "replace")
 
 
-def message_key(message: dict[str, Any]) -> tuple[str, str]:
-    """Return the trace and span that a message came from."""
-    return str(message.get("trace_id") or ""), str(message.get("span_id") or "")
-
-
 def sub_blocks(blocks: list[Block], message: dict[str, Any]) -> list[Block]:
     """Return the blocks of the sub-agent that is speaking, begun where the last one was another."""
     name = str(message.get("agent_name") or "")
@@ -255,30 +250,6 @@ def has_content(message: dict[str, Any]) -> bool:
     return message.get("content") not in (None, "", [])
 
 
-def index_tool_spans(records: list[SpanRecord]) -> tuple[dict[str, SpanRecord], dict[str, list[SpanRecord]]]:
-    """Return the tool spans by call id, and those without one by name, in order."""
-    by_id: dict[str, SpanRecord] = {}
-    by_name: dict[str, list[SpanRecord]] = defaultdict(list)
-    for record in records:
-        if record.kind == "tool" and record.tool:
-            if record.tool.get("call_id"):
-                by_id.setdefault(str(record.tool["call_id"]), record)
-            else:
-                by_name[str(record.tool.get("name") or record.name)].append(record)
-    for group in by_name.values():
-        group.reverse()
-    return by_id, by_name
-
-
-def find_tool_span(
-    asked: dict[str, Any], by_id: dict[str, SpanRecord], by_name: dict[str, list[SpanRecord]]
-) -> SpanRecord | None:
-    """Return the span that carried out a call; one found by name is used once."""
-    found = by_id.get(str(asked.get("id") or ""))
-    group = by_name.get(str(asked.get("name") or ""))
-    return found or (group.pop() if group else None)
-
-
 def describe_call(call: Call, record: SpanRecord) -> None:
     """Add what the tool's own span says."""
     call.key = record.trace_id, record.span_id
@@ -292,14 +263,9 @@ def describe_call(call: Call, record: SpanRecord) -> None:
         call.result, call.has_result, call.result_at = result, True, (*call.key, "/tool/result")
 
 
-def take_result(message: dict[str, Any], blocks: list[Block], waiting: dict[tuple[str, str], Call]) -> None:
+def take_result(message: dict[str, Any], blocks: list[Block], call: Call | None) -> None:
     """Give a tool's answer to the call that asked for it; an answer without a call becomes a call of its own."""
-    key = message_key(message)
-    call_id = str(message.get("tool_call_id") or "")
-    call = waiting.pop((key[0], call_id), None) if call_id else None
-    if call is None and not call_id:
-        wanted = message.get("name")
-        call = next((call for call in turn_calls(blocks) if not call.has_result and wanted in (None, call.name)), None)
+    key = entry_key(message)
     if call is None:
         call = Call(str(message.get("name") or "tool"), key=key)
         blocks.append(Block("calls", calls=[call]))
@@ -361,7 +327,7 @@ def measure(turn: Turn, by_key: dict[tuple[str, str], SpanRecord]) -> None:
 def add_up(blocks: list[Block], by_key: dict[tuple[str, str], SpanRecord]) -> Figures:
     """Return the time, tokens and cost of the spans that the messages and calls of some blocks came from, each once."""
     total = Figures()
-    keys = {message_key(block.message) for block in all_blocks(blocks) if block.kind == "message"}
+    keys = {entry_key(block.message) for block in all_blocks(blocks) if block.kind == "message"}
     keys |= {call.key for call in turn_calls(blocks)}
     found = [by_key[key] for key in keys if key in by_key]
     timed = [record for record in found if record.kind != "agent"] or found  # an agent's span lasts for many turns

@@ -1,9 +1,14 @@
 import time
 
+import pytest
+
 from tests.factories import make_span
+from traces.acts import read_run
 from traces.conversation import conversation
+from traces.signals import find_signals
 from traces.spans import Usage
 from traces.steps import steps
+from traces.turns import build_turns
 
 TRACE = "ab" * 16
 
@@ -296,3 +301,92 @@ def test_question_stands_first_where_the_agent_itself_speaks_last():
         ("tool", "same"),
         ("assistant", "All the same."),
     ]
+
+
+# Ids that come again ---------------------------------------------------------------------------------------------
+
+
+def run_with_one_id(*, tools, histories=True, trace_id=TRACE, first=1, orders=(1, 2), said=()):
+    """A run whose model asks for `get_order` with the id `call_0` each time; `tools`: whether the tools left spans."""
+    records, history, number = [], [user("Where?")], first
+    common = {"trace_id": trace_id}
+    for order in orders:
+        asked = says(None, ("call_0", "get_order", {"id": order}))
+        records.append(span(number, input_messages=[*said, *history], output_messages=[asked], **common))
+        if tools:
+            records.append(
+                tool(number + 1, 0, "get_order", {"id": order}, f"order {order} shipped", call_id="call_0", **common)
+            )
+        history = [*history, asked, result("call_0", f"order {order} shipped")] if histories else history
+        number += 2
+    records.append(span(number, input_messages=[*said, *history], output_messages=[says("Both.")], **common))
+    return records
+
+
+@pytest.mark.parametrize(("tools", "histories"), [(True, True), (True, False), (False, True)])
+def test_a_call_id_that_comes_again_has_its_own_result(tools, histories):
+    records = run_with_one_id(tools=tools, histories=histories)
+    entries = conversation(records)
+    assert [entry["content"] for entry in entries if entry["role"] == "tool"] == ["order 1 shipped", "order 2 shipped"]
+    calls = read_run(records).calls
+    assert [(call.arguments["id"], call.result) for call in calls] == [(1, "order 1 shipped"), (2, "order 2 shipped")]
+    assert [call.span_id for call in calls] == ([sid(2), sid(4)] if tools else [sid(1), sid(3)])
+    assert "unfinished" not in find_signals(read_run([span(9, kind="agent"), *records]))
+    shown = [call for turn in build_turns(entries, records) for block in turn.blocks for call in block.calls]
+    assert [(call.arguments["id"], call.result) for call in shown] == [(1, "order 1 shipped"), (2, "order 2 shipped")]
+    assert [call.key[1] for call in shown] == [call.span_id for call in calls]
+
+
+def test_a_whole_history_told_once_more_brings_no_result_twice():
+    records = run_with_one_id(tools=False)
+    told = [{"role": "system", "content": "Be brief."}, *records[-1].input_messages]
+    again = span(20, input_messages=told, output_messages=[says("Yes.")])
+    results = [entry["content"] for entry in conversation([*records, again]) if entry["role"] == "tool"]
+    assert results == ["order 1 shipped", "order 2 shipped"]
+
+
+def test_runs_of_a_session_with_the_same_call_id_have_their_own_results():
+    a = run_with_one_id(tools=False, orders=(1,))
+    fresh = run_with_one_id(tools=False, orders=(2,), trace_id="cd" * 16, first=10)
+    entries = conversation([*a, *fresh])
+    found = [(entry["trace_id"], entry["content"]) for entry in entries if entry["role"] == "tool"]
+    assert found == [(TRACE, "order 1 shipped"), ("cd" * 16, "order 2 shipped")]
+    only_tools = [
+        tool(number, 0, "get_order", {"id": number}, f"order {number} shipped", call_id="call_0", trace_id=trace_id)
+        for number, trace_id in ((1, TRACE), (2, "cd" * 16))
+    ]
+    assert [entry["content"] for entry in conversation(only_tools) if entry["role"] == "tool"] == [
+        "order 1 shipped",
+        "order 2 shipped",
+    ]
+
+
+def test_calls_of_one_message_with_one_id_are_answered_in_their_order():
+    asked = says(None, ("x", "f", {"n": 1}), ("x", "f", {"n": 2}))
+    records = [
+        span(1, input_messages=[user("a")], output_messages=[asked]),
+        span(2, input_messages=[user("a"), asked, result("x", "one"), result("x", "two")], output_messages=[says("b")]),
+    ]
+    assert [(call.arguments["n"], call.result) for call in read_run(records).calls] == [(1, "one"), (2, "two")]
+
+
+def test_a_call_that_its_tool_brought_along_is_not_open_where_a_message_asks_for_it_afterwards():
+    asked = says("Let me look.", ("x", "f", {"n": 1}))
+    records = [
+        tool(1, 0, "f", {"n": 1}, "one", call_id="x"),
+        span(2, input_messages=[user("a"), asked, result("x", "one")], output_messages=[says("b")]),
+    ]
+    entries = conversation(records)
+    assert [entry["content"] for entry in entries if entry["role"] == "tool"] == ["one"]
+    assert all(call.has_result for call in read_run(records).calls)
+
+
+def test_thousands_of_calls_with_one_id_are_paired_in_a_time_that_grows_with_them():
+    def seconds(count):
+        records = run_with_one_id(tools=True, histories=False, orders=range(count))
+        begun = time.process_time()
+        assert read_run(records).calls[-1].result == f"order {count - 1} shipped"
+        return time.process_time() - begun
+
+    seconds(200)
+    assert min(seconds(4_000) for _ in range(2)) < 3 * min(seconds(2_000) for _ in range(2)) + 0.05
