@@ -3,8 +3,8 @@
 That a call was made is in the book before it is sent (`gateway.book`); here come its end and its trace.
 
 Nothing that goes wrong here reaches a caller. While the database cannot be written the queue fills; what comes when it is full is
-dropped, counted, and said in the log. `flush` empties it when the process ends; what a kill -9 loses is what has not been written
-yet, as a rule the last quarter of a second (docs/proxy.md).
+dropped, counted, and said in the log; only its entry in the book is closed, when the database is back. `flush` empties it when the
+process ends; what a kill -9 loses is what has not been written yet, as a rule the last quarter of a second (docs/proxy.md).
 """
 
 import atexit
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection, transaction
 from django.utils import timezone
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 PURPOSE = "proxy"
 MAX_WAITING = 5_000  # calls
 MAX_WAITING_BYTES = 256 * 1024 * 1024
+MAX_DROPPED = 50_000  # dropped calls whose entries are still to be closed, about 1 KB each
+CLOSE_EVERY_S = 3600.0  # so often a process looks for calls that nobody closes any more
+NOT_RECORDED = "What came back was not recorded; the call may have been charged."
 LINGER_S = 0.25  # how long a batch gathers
 BATCH = 100
 SAY_AGAIN_S = 10.0
@@ -50,21 +53,37 @@ class Finished:
     keeps_trace: bool = True
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """What is kept of a call that was not recorded: its place in the book, and its end in ns since 1970."""
+
+    booking: Booking
+    end_ns: int
+
+
+Entry = TypeVar("Entry", Finished, Dropped)
+
+
 class Recorder:
-    """The queue and its thread. `write` takes a batch and raises DatabaseError where the database cannot take it now."""
+    """The queue and its thread. `write` takes a batch and raises DatabaseError where the database cannot take it now;
+    `close` likewise takes the calls that were dropped.
+    """
 
     def __init__(
         self,
         write: Callable[[list[Finished]], None] | None = None,
         *,
+        close: Callable[[list[Dropped]], None] | None = None,
         max_waiting: int = MAX_WAITING,
         max_bytes: int = MAX_WAITING_BYTES,
         linger_s: float = LINGER_S,
     ) -> None:
         self.bookkeeper = Bookkeeper()
-        self.write = write or Writer(self.bookkeeper).write
+        writer = Writer(self.bookkeeper)
+        self.write, self.close = write or writer.write, close or writer.close
         self.max_waiting, self.max_bytes, self.linger_s = max_waiting, max_bytes, linger_s
         self.waiting: deque[Finished] = deque()
+        self.unclosed: deque[Dropped] = deque(maxlen=MAX_DROPPED)
         self.bytes = 0
         self.dropped = 0
         self.written = 0
@@ -79,11 +98,12 @@ class Recorder:
         return self.bookkeeper.start(new_call(exchange, project_pk, keeps_trace=keeps_trace))
 
     def put(self, entry: Finished) -> bool:
-        """Take an entry, at once; False where the queue is full and it is lost."""
+        """Take an entry, at once; False where the queue is full: then only that it ended is kept."""
         size = entry_size(entry)
         with self.changed:
             if len(self.waiting) >= self.max_waiting or (self.bytes + size > self.max_bytes and self.waiting):
                 self.dropped += 1
+                self.unclosed.append(dropped(entry))
                 total = self.dropped
                 is_said = time.monotonic() - self.said_at < SAY_AGAIN_S
                 if not is_said:
@@ -110,7 +130,7 @@ class Recorder:
         with self.changed:
             self.is_hurried = True
             self.changed.notify_all()
-            while self.waiting or self.in_work:
+            while self.waiting or self.unclosed or self.in_work:
                 left = end - time.monotonic()
                 if left <= 0 or self.thread is None or not self.thread.is_alive():
                     log.error("Proxy: %s calls were not recorded before the end.", len(self.waiting) + self.in_work)
@@ -123,34 +143,43 @@ class Recorder:
         """Write batch after batch, for the life of the process."""
         while True:
             with self.changed:
-                while not self.waiting:
+                while not (self.waiting or self.unclosed):
                     self.changed.wait()
-                if not self.is_hurried:
+                if self.waiting and not self.is_hurried:
                     self.changed.wait_for(lambda: self.is_hurried or len(self.waiting) >= BATCH, self.linger_s)
                 batch = [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
                 self.bytes -= sum(entry_size(entry) for entry in batch)
                 self.in_work = len(batch)
-            self.write_until_done(batch)
+            self.write_until_done(batch, self.write)
+            with self.changed:
+                unclosed = [self.unclosed.popleft() for _ in range(min(5 * BATCH, len(self.unclosed)))]
+                self.in_work = len(unclosed)
+            self.write_until_done(unclosed, self.close)
             with self.changed:
                 self.in_work = 0
                 self.written += len(batch)
                 self.changed.notify_all()
 
-    def write_until_done(self, batch: list[Finished]) -> None:
+    def write_until_done(self, batch: list[Entry], write: Callable[[list[Entry]], None]) -> None:
         """Write a batch, again and again while the database is away; an entry that it refuses for good is dropped."""
+        if not batch:
+            return
         wait_s = 0.1
         while True:
             try:
-                self.write(batch)
+                write(batch)
                 return
             except (OperationalError, InterfaceError) as error:
                 log.warning("Proxy: %s entries wait for the database: %s", len(batch), error)
             except Exception:
                 if len(batch) > 1:
                     for entry in batch:
-                        self.write_until_done([entry])
+                        self.write_until_done([entry], write)
                     return
                 log.exception("Proxy: a call could not be recorded.")
+                if isinstance(batch[0], Finished):
+                    with self.changed:
+                        self.unclosed.append(dropped(batch[0]))
                 return
             with self.changed:
                 if self.is_hurried:
@@ -158,6 +187,10 @@ class Recorder:
                 else:
                     self.changed.wait_for(lambda: self.is_hurried, wait_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+
+def dropped(entry: Finished) -> Dropped:
+    return Dropped(entry.booking, entry.exchange.end_ns or entry.exchange.start_ns)
 
 
 def entry_size(entry: Finished) -> int:
@@ -174,17 +207,39 @@ class Writer:
     def __init__(self, bookkeeper: Bookkeeper) -> None:
         self.bookkeeper = bookkeeper
         self.done: set[str] = set()  # spans of the batch in work whose trace is kept already: a retry leaves them
-        self.has_closed_old = False
+        self.close_old_at = 0.0
 
     def write(self, batch: list[Finished]) -> None:
         """Write a batch. May be called again with the same one where it raised."""
         try:
             if not connection.in_atomic_block:
                 close_old_connections()
-            if not self.has_closed_old:
+            if time.monotonic() >= self.close_old_at:
                 close_left_open(worker_name())
-                self.has_closed_old = True
+                self.close_old_at = time.monotonic() + CLOSE_EVERY_S
             self.write_batch(batch)
+        except DatabaseError:
+            if not connection.in_atomic_block:
+                connection.close()
+            raise
+
+    def close(self, batch: list[Dropped]) -> None:
+        """Say in the book that calls have ended and nothing more is known of them. May be called again where it raised."""
+        try:
+            if not connection.in_atomic_block:
+                close_old_connections()
+            late, ends = [], []
+            for entry in batch:
+                call, ended_at = entry.booking.call, moment(entry.end_ns)
+                if self.bookkeeper.withdraw(entry.booking):
+                    call.pk, call.state, call.ended_at, call.error = None, CallState.UNKNOWN, ended_at, NOT_RECORDED
+                    late.append(call)
+                else:
+                    ends.append(Ending(call.pk, CallState.UNKNOWN, ended_at, error=NOT_RECORDED))
+            with transaction.atomic():
+                Call.objects.bulk_create(late)
+                if ends:
+                    write_ends(ends)
         except DatabaseError:
             if not connection.in_atomic_block:
                 connection.close()
@@ -266,7 +321,7 @@ def moment(time_ns: int) -> datetime:
 
 
 def close_left_open(worker: str) -> None:
-    """Close the calls of web processes that are gone: they may have been charged."""
+    """Close the calls of web processes that are gone, and any after a day: they may have been charged."""
     now = timezone.now()
     host = worker.rpartition(":")[0]
     rows = Call.objects.filter(job=PURPOSE, state=CallState.STARTED).values_list("pk", "worker", "started_at")

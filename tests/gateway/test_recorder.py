@@ -11,7 +11,7 @@ from django.db import OperationalError
 from gateway.attribution import Attribution
 from gateway.book import Booking, Bookkeeper, write_calls
 from gateway.exchange import CHAT, Exchange, new_span_id, new_trace_id
-from gateway.recorder import Finished, Recorder, Writer, is_gone, new_call, worker_name
+from gateway.recorder import CLOSE_EVERY_S, Finished, Recorder, Writer, dropped, is_gone, new_call, worker_name
 from providers.models import Call, CallState
 from tests.factories import make_project
 from traces.models import Trace
@@ -74,7 +74,8 @@ def test_recorder_tries_again_while_the_database_is_locked():
 
 def test_recorder_that_is_full_drops_counts_and_says_so(caplog):
     gate = threading.Event()
-    recorder = Recorder(lambda batch: gate.wait(10), max_waiting=5, linger_s=0.0)
+    closed = []
+    recorder = Recorder(lambda batch: gate.wait(10), close=closed.extend, max_waiting=5, linger_s=0.0)
     with caplog.at_level(logging.ERROR):
         taken = [recorder.put(make_entry()) for _ in range(200)]
     gate.set()
@@ -83,12 +84,13 @@ def test_recorder_that_is_full_drops_counts_and_says_so(caplog):
     assert "calls were not recorded so far" in caplog.text
     assert len(caplog.records) == 1
     assert recorder.flush(5)
+    assert len(closed) == recorder.dropped  # the book says of each that it has ended
     assert recorder.put(make_entry())
 
 
 def test_recorder_bounds_the_bytes_that_wait():
     gate = threading.Event()
-    recorder = Recorder(lambda batch: gate.wait(10), max_bytes=50_000, linger_s=0.0)
+    recorder = Recorder(lambda batch: gate.wait(10), close=lambda batch: None, max_bytes=50_000, linger_s=0.0)
     taken = [recorder.put(make_entry(size=20_000)) for _ in range(20)]
     gate.set()
 
@@ -118,13 +120,15 @@ def test_recorder_drops_one_entry_that_cannot_be_kept_and_keeps_the_others(caplo
             raise ValueError("this one")
         kept.extend(batch)
 
-    recorder = Recorder(write, linger_s=0.05)
+    closed = []
+    recorder = Recorder(write, close=closed.extend, linger_s=0.05)
     good = [make_entry() for _ in range(3)]
     for entry in [good[0], bad, *good[1:]]:
         recorder.put(entry)
 
     assert recorder.flush(5)
     assert kept == good
+    assert [entry.booking for entry in closed] == [bad.booking]
     assert "could not be recorded" in caplog.text
 
 
@@ -228,6 +232,35 @@ def test_writer_closes_what_a_killed_process_left_open():
     other.refresh_from_db()
     assert other.state == CallState.UNKNOWN
     assert "may have been charged" in other.error
+
+
+@pytest.mark.django_db
+def test_the_book_closes_a_dropped_call_whether_its_start_was_written_or_not():
+    project = make_project()
+    begun, unbegun = make_entry(project.pk), make_entry(project.pk)
+    write_calls([begun.booking.call])
+    begun.booking.is_written.set()
+
+    make_writer().close([dropped(begun), dropped(unbegun)])
+
+    assert [call.state for call in Call.objects.all()] == [CallState.UNKNOWN] * 2
+    assert all(call.ended_at > call.started_at and "not recorded" in call.error for call in Call.objects.all())
+    assert not Trace.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_process_that_lives_on_closes_a_call_of_its_own_after_a_day():
+    project = make_project()
+    old = new_call(make_exchange(start_ns=time.time_ns() - 25 * 3600 * 10**9), project.pk, keeps_trace=True)
+    writer = make_writer()
+    writer.write([make_entry(project.pk)])
+    write_calls([old])  # left open after the first look
+
+    writer.close_old_at -= CLOSE_EVERY_S
+    writer.write([make_entry(project.pk)])
+
+    old.refresh_from_db()
+    assert old.state == CallState.UNKNOWN
 
 
 def test_is_gone_tells_only_of_this_host():
