@@ -6,8 +6,8 @@ from typing import Any
 from traces.conventions import rebuild_attributes
 from traces.kinds import KindLook, kind_look
 from traces.pointers import join_pointer, parse_text, record_document
+from traces.result_errors import error_in
 from traces.spans import Message, SpanRecord, Usage
-from traces.turns import hidden_failure
 
 PARAMETERS = "gen_ai.request."
 INVOCATION = "llm.invocation_parameters"
@@ -90,7 +90,7 @@ def describe_span(record: SpanRecord, *, asked_by: SpanRecord | None = None) -> 
         kind_look(record.kind),
         record.display_name or record.name or record.span_id,
         length_ms(record),
-        hidden_failure((record.tool or {}).get("result")) if record.kind == "tool" and record.status != "error" else "",
+        error_in((record.tool or {}).get("result")) if record.kind == "tool" and record.status != "error" else "",
         inputs[-MAX_MESSAGES:],
         inputs[:-MAX_MESSAGES],
         place_messages(record.output_messages, "/output_messages"),

@@ -11,8 +11,7 @@ from typing import Any
 
 from traces.acts import Act, Run, canonical
 from traces.pointers import as_text, parse_text
-from traces.signals.base import shorten
-from traces.signals.hidden_error import error_in
+from traces.result_errors import error_in, shorten
 
 READ = 4000  # characters of a text that are looked at for a sentence
 NOTED = 1000  # characters of a sentence in which amounts and ids are looked for

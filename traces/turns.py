@@ -3,7 +3,6 @@
 Takes the messages of `traces.conversation.conversation` and the records that they came from.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +11,8 @@ import orjson
 
 from traces.conversation import text_of
 from traces.pairing import Place, entry_key, pair_calls
-from traces.pointers import as_text, parse_text
+from traces.pointers import parse_text
+from traces.result_errors import error_in
 from traces.spans import SpanRecord
 
 PAGE_WEIGHT = 60  # pieces that are drawn at once: messages, tool calls, folded sub-agents
@@ -281,38 +281,8 @@ def take_result(message: dict[str, Any], blocks: list[Block], call: Call | None)
 
 def judge_result(call: Call) -> None:
     """Mark a call that reported ok and whose result says otherwise."""
-    if call.state == "ok" and (reason := hidden_failure(call.result)):
+    if call.state == "ok" and (reason := error_in(call.result)):
         call.state, call.reason = "warn", reason
-
-
-def hidden_failure(result: Any) -> str:
-    """Return what in a tool's result says that it failed, or an empty text. A suspicion, never a verdict.
-
-    Counts: a filled `error`, `errors` or `exception`; `isError` or `is_error` true; `ok` or `success` false; a status of failed
-    or error, or of 400 and more; a text that begins with Error.
-    """
-    value = parse_text(result)
-    if isinstance(value, str):
-        first = value.strip()[:200].splitlines()
-        return first[0] if first and re.match(r"error\b", first[0], re.IGNORECASE) else ""
-    if not isinstance(value, dict):
-        return ""
-    for key in ("error", "errors", "exception"):
-        if value.get(key):
-            return f"{key}: {as_text(value[key])[:200]}"
-    for key in ("is_error", "isError"):
-        if value.get(key) is True:
-            return f"{key}: true"
-    for key in ("ok", "success"):
-        if value.get(key) is False:
-            return f"{key}: false"
-    for key in ("status", "state", "status_code", "http_status"):
-        state = value.get(key)
-        if (isinstance(state, str) and state.lower() in ("error", "failed", "failure")) or (
-            type(state) is int and 400 <= state < 600
-        ):
-            return f"{key}: {state}"
-    return ""
 
 
 def measure(turn: Turn, by_key: dict[tuple[str, str], SpanRecord]) -> None:

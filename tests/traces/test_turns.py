@@ -4,8 +4,9 @@ import pytest
 
 from tests.factories import make_span
 from traces.conversation import conversation
+from traces.result_errors import error_in
 from traces.spans import Usage
-from traces.turns import MAX_CALLS, PAGE_WEIGHT, build_turns, cut_blocks, cut_page, find_block, hidden_failure
+from traces.turns import MAX_CALLS, PAGE_WEIGHT, build_turns, cut_blocks, cut_page, find_block
 
 T = 1_780_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -125,8 +126,8 @@ def test_sub_agent_is_folded_into_one_block():
         ("", ""),
     ],
 )
-def test_hidden_failure_names_what_says_so(result, reason):
-    assert hidden_failure(result) == reason
+def test_what_a_result_says_of_its_failure(result, reason):
+    assert error_in(result) == reason
 
 
 # Pages -----------------------------------------------------------------------------------------------------------

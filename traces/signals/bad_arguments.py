@@ -9,7 +9,8 @@ from jsonschema.exceptions import SchemaError
 
 from traces.acts import Run
 from traces.json_schema import NotApplicable, check_is_schema, find_errors, make_validator
-from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls, shorten
+from traces.result_errors import shorten
+from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls
 
 MAX_ERRORS = 100  # of one call, among which the first by its place is told
 TIME_S = 8.0  # for the schemas of one run: whoever sent it wrote them

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from traces.acts import Run
 
@@ -42,12 +41,6 @@ class Detector:
     layer: str
     find: Callable[[Run, Limits], list[Suspicion]]
     blind: Callable[[Run, Limits], str]
-
-
-def shorten(value: Any, size: int = 160) -> str:
-    """Return a text in one line, cut where it is long."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= size else text[: size - 1] + "…"
 
 
 def needs_calls(run: Run, limits: Limits) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from traces.acts import Run, canonical
 from traces.pointers import parse_text
+from traces.result_errors import error_in
 from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_results, needs_words
-from traces.signals.hidden_error import error_in
 from traces.signals.unmade_action import READER
 
 WORD = re.compile(r"[^\W_][\w@.#:/-]*[^\W_]|\d+")

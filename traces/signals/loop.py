@@ -3,7 +3,8 @@
 from collections import defaultdict
 
 from traces.acts import Act, Run
-from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, shorten
+from traces.result_errors import shorten
+from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion
 
 ROUNDS = 3  # of a circle in a row
 LONGEST = 6  # acts in one round

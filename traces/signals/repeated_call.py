@@ -4,8 +4,8 @@ from collections import defaultdict
 from itertools import pairwise
 
 from traces.acts import Act, Run, canonical
-from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls, shorten
-from traces.signals.hidden_error import error_in
+from traces.result_errors import error_in, shorten
+from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls
 from traces.signals.unmade_action import READER
 
 

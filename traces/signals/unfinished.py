@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from traces.acts import Act, Run
-from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, shorten
+from traces.result_errors import shorten
+from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion
 from traces.spans import SpanRecord
 
 QUIET_S = 900  # after so long without news, a span that has not ended is taken to be abandoned

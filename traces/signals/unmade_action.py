@@ -3,8 +3,8 @@
 import re
 
 from traces.acts import Act, Run, canonical
-from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls, needs_words, shorten
-from traces.signals.hidden_error import error_in
+from traces.result_errors import error_in, shorten
+from traces.signals.base import MAX_EACH, Detector, Limits, Suspicion, needs_calls, needs_words
 
 # What may be claimed, in past forms -> parts of the names, or of the arguments, of calls that do it; *: any call that is not a
 # mere look.

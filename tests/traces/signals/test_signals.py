@@ -9,8 +9,11 @@ import pytest
 
 from tests.factories import make_span
 from traces.acts import read_run
+from traces.conversation import conversation
+from traces.result_errors import error_in
 from traces.signals import DETECTORS, VERSION, Limits, blind_spots, find_signals
-from traces.signals.hidden_error import error_in
+from traces.span_panel import describe_span
+from traces.turns import build_turns
 
 T = 1_780_000_000_000_000_000
 ORDER_TOOL = {
@@ -129,6 +132,28 @@ def test_hidden_error_in_fields_and_text(result):
 )  # fmt: skip
 def test_hidden_error_leaves_results_that_speak_of_errors(result):
     assert not error_in(result)
+
+
+@pytest.mark.parametrize(
+    ("result", "state"),
+    [
+        ({"error": "none"}, "ok"),
+        ({"failed": True}, "warn"),
+        ("Traceback (most recent call last):\n  File x\nKeyError: 'a'", "warn"),
+        ("Error codes are listed below.", "ok"),
+    ],
+)
+def test_the_card_the_panel_and_the_signal_say_the_same_of_a_result(result, state):
+    run = make_run(ASKED, ("get_order", {"id": "A1"}, result), ("agent", "Done."))
+    (card,) = [
+        call
+        for turn in build_turns(conversation(run.records), run.records)
+        for block in turn.blocks
+        for call in block.calls
+    ]
+    panel = describe_span(next(record for record in run.records if record.kind == "tool"))
+    assert card.state == state
+    assert bool(panel.suspicion) == bool(found(run, "hidden_error")) == (state == "warn")
 
 
 def test_hidden_error_is_at_the_tools_own_span_and_never_beside_a_reported_one():
