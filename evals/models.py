@@ -482,3 +482,31 @@ class FileChunk(models.Model):
 
     def __str__(self) -> str:
         return f"{self.file} {self.number}"
+
+
+class Grading(models.Model):
+    """A grading of all recorded runs that a query finds, by one frozen version. `place` is the key of the page reached."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gradings")
+    query = models.TextField(blank=True)
+    grader_version = models.ForeignKey(GraderVersion, on_delete=models.CASCADE, related_name="gradings")
+    asked = models.PositiveIntegerField(help_text="Runs that matched when it was asked for")
+    last_trace = models.BigIntegerField(help_text="The newest run of which it is")
+    status = models.CharField(max_length=10, choices=RunStatus.choices, default=RunStatus.QUEUED)
+    status_reason = models.TextField(blank=True)
+    looked_at = models.PositiveIntegerField(default=0)
+    added = models.PositiveIntegerField(default=0, help_text="Scores that were not there before")
+    place = models.CharField(max_length=200, blank=True)
+    leased_by = models.CharField(max_length=120, blank=True)
+    leased_until = models.DateTimeField(null=True)
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["status"], condition=Q(status__in=["queued", "running"]), name="grading_active")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.grader_version} over {self.asked} runs"

@@ -11,9 +11,11 @@ from django.db import close_old_connections
 
 from evals import services
 from evals.models import Run, RunStatus
+from evals.services import gradings
 from evals.services.deletion import finish_deletions as finish_project_deletions
 from evals.workers import worker_name
 from providers.client import warm_up
+from traces import asked_deletions
 
 log = logging.getLogger(__name__)
 MESSAGE_LIFE_S = 30  # a look that nobody took by then is said again anyway
@@ -52,13 +54,15 @@ def stop_pumps(**_: Any) -> None:
 
 @shared_task(ignore_result=True, acks_late=True)
 def look() -> None:
-    """Free what dead workers of this host held, and wake a pump for every active run. Safe at any time, in any number."""
+    """Free what dead workers of this host held, and wake a pump for every active run and grading. Safe at any time, in any number."""
     close_old_connections()
     try:
         services.release_dead_leases()
         for run_id in Run.objects.filter(status__in=RunStatus.active()).order_by("pk").values_list("pk", flat=True):
             if run_id not in pumping:
                 pump_run.apply_async((run_id,), expires=MESSAGE_LIFE_S)
+        for grading_id in gradings.open_gradings():
+            work_on_grading.apply_async((grading_id,), expires=MESSAGE_LIFE_S)
     finally:
         close_old_connections()
 
@@ -89,16 +93,35 @@ def pump_run(run_id: int) -> None:
             look.apply_async(expires=MESSAGE_LIFE_S)
 
 
+grading = threading.Lock()
+
+
+@shared_task(ignore_result=True, acks_late=True)
+def work_on_grading(grading_id: int) -> None:
+    """Grade the recorded runs of a grading. One at a time in a process, as it keeps its thread; the next look asks again for others."""
+    if not grading.acquire(blocking=False):
+        return
+    close_old_connections()
+    try:
+        gradings.work_on_grading(grading_id, worker=f"{worker_name()}#{threading.get_ident()}", stop=stopping)
+    finally:
+        close_old_connections()
+        grading.release()
+
+
 deleting = threading.Lock()
 
 
 @shared_task(ignore_result=True, acks_late=True)
 def finish_deletions() -> None:
-    """Delete the rows of projects that are to go. One at a time in a process; a second one is done at once."""
+    """Delete the traces and sessions that pages left to the worker, and the rows of projects that are to go. One at a time in a process;
+    a second one is done at once.
+    """
     if not deleting.acquire(blocking=False):
         return
     close_old_connections()
     try:
+        asked_deletions.finish_due()
         finish_project_deletions()
     finally:
         close_old_connections()

@@ -3,7 +3,7 @@
 from django.urls import include, path
 
 from evals import api
-from evals.views import comparisons, datasets, delete, launch, overview, trace_exports, trace_scores
+from evals.views import comparisons, datasets, delete, gradings, launch, overview, trace_exports, trace_scores
 
 app_name = "evals"
 urlpatterns = [
@@ -17,6 +17,9 @@ urlpatterns = [
     path("p/<slug:project_slug>/scores", trace_scores.trace_list_scores, name="trace_list_scores"),
     path("p/<slug:project_slug>/scores/<text:trace_id>", trace_scores.trace_score_fragment, name="trace_scores"),
     path("p/<slug:project_slug>/export-traces", trace_exports.export_traces, name="export_traces"),
+    path("p/<slug:project_slug>/grade-traces", gradings.grade_traces, name="grade_traces"),
+    path("p/<slug:project_slug>/gradings/<int:pk>", gradings.grading, name="grading"),
+    path("p/<slug:project_slug>/gradings/<int:pk>/cancel", gradings.cancel, name="cancel_grading"),
     # Overview
     path("p/<slug:project_slug>", overview.overview, name="project"),
     path("p/<slug:project_slug>/overview", overview.overview, name="overview"),

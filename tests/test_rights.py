@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Membership, Project, Role, User
-from evals.models import Dataset, Item, Sample
+from evals.models import Dataset, Grading, Item, Sample
 from evals.services import CandidateSpec
 from evals.services.files import create_file
 from providers.models import ModelAlias, Provider
@@ -87,6 +87,9 @@ PAGES: dict[str, tuple[Role | None, Role | None]] = {
     "new-dataset": (ENGINEER, ENGINEER),
     "dataset-from-traces": (None, ENGINEER),
     "dataset-picker": (ENGINEER, None),
+    "grade-traces": (None, ENGINEER),
+    "gradings/<int:pk>": (VIEWER, None),
+    "gradings/<int:pk>/cancel": (None, ENGINEER),
     "datasets/<slug:dataset_slug>": (VIEWER, None),
     "datasets/<slug:dataset_slug>/revisions": (VIEWER, None),
     "datasets/<slug:dataset_slug>/export.jsonl": (VIEWER, None),
@@ -202,6 +205,10 @@ def make_world(slug: str, mark: str) -> World:
     file = create_file(project, [f'{{"item": "{mark}"}}\n'.encode()], filename=f"{mark}.jsonl", purpose="evals")
     note = Note.objects.create(trace=trace, project=project, text=f"note {mark}")
     view = SavedView.objects.create(project=project, name=f"view {mark}", is_shared=True)
+    version = comparison.eval.eval_graders.get().grader_version
+    grading = Grading.objects.create(
+        project=project, query=f"{mark} asks", grader_version=version, asked=1, last_trace=0
+    )
     under = f"{UNDER}/"
     return World(
         project,
@@ -227,6 +234,7 @@ def make_world(slug: str, mark: str) -> World:
             f"{under}settings/providers/": {"pk": provider.pk},
             f"{under}settings/providers/old-names/": {"pk": alias.pk},
             f"{under}views/": {"pk": view.pk},
+            f"{under}gradings/": {"pk": grading.pk},
             f"{under}traces/": {"pk": note.pk},
             f"{under}datasets/": {"pk": Item.objects.filter(dataset=dataset).first().pk},
         },
@@ -276,6 +284,7 @@ def fingerprint(world: World) -> list[Any]:
         sorted(RubricVersion.objects.filter(rubric__project=pk).values_list("pk", "number")),
         sorted(Item.objects.filter(dataset__project=pk).values_list("pk", "valid_to")),
         sorted(Sample.objects.filter(run__project=pk).values_list("pk", "status")),
+        sorted(Grading.objects.filter(project=pk).values_list("pk", "status")),
         sorted(Trace.objects.filter(project=pk).values_list("trace_id", "span_count")),
         AuditEntry.objects.filter(project=pk).count(),
     ]

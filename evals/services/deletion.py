@@ -16,6 +16,7 @@ from evals.models import (
     File,
     Grader,
     GraderVersion,
+    Grading,
     Item,
     Run,
     RunStatus,
@@ -101,6 +102,7 @@ def delete_project(project: Project, *, user: User | None = None) -> None:
     """Hide a project at once; a worker deletes its rows (`finish_deletions`)."""
     loss = {what: count for what, count, _ in name_project_loss(project)}
     Run.objects.filter(project=project, status__in=(*ACTIVE, RunStatus.PAUSED)).update(status=RunStatus.CANCELLED)
+    Grading.objects.filter(project=project, status__in=ACTIVE).update(status=RunStatus.CANCELLED)
     hide_project(project, user=user, loss=loss)
 
 
@@ -115,6 +117,7 @@ def finish_deletions() -> None:
             EvalGrader.objects.filter(eval__project=project),
             Eval.objects.filter(project=project),
             Candidate.objects.filter(project=project),
+            Grading.objects.filter(project=project),
             GraderVersion.objects.filter(grader__project=project),
             Grader.objects.filter(project=project),
             Item.objects.filter(dataset__project=project),
