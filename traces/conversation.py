@@ -4,7 +4,7 @@ A model call's input repeats the turns before it; only what is new there joins t
 tool spans where the model's messages lack them, and runs without any message are read from their spans' inputs and outputs.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -75,12 +75,17 @@ class AskedCalls:
 
     by_id: OpenCalls[Place] = field(default_factory=OpenCalls)
     asked: dict[Place, dict[str, Any]] = field(default_factory=dict)  # those with an id that are open
-    by_name: dict[str, dict[Place, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
-    spent: dict[str, dict[Place, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    waiting: dict[Place, dict[str, Any]] = field(default_factory=dict)  # those that nothing has answered yet
+    by_name: dict[Hashable, deque[Place]] = field(default_factory=lambda: defaultdict(deque))
+    spent: dict[Hashable, dict[str, Any]] = field(
+        default_factory=dict
+    )  # the first answered one without an id, of each name
 
     def ask(self, trace_id: str, call: dict[str, Any], place: Place) -> None:
         """Add a call. `place`: its message, and its number there; the calls of earlier messages with its id are given up."""
-        self.by_name[call["name"]][place] = call
+        self.waiting[place] = call
+        for name in names_of(call):
+            self.by_name[name].append(place)
         if not (call_id := call.get("id")):
             return
         while (old := self.by_id.find((trace_id, call_id))) is not None and old[0] != place[0]:
@@ -107,7 +112,7 @@ class AskedCalls:
         """Take out the open call of this id."""
         place = self.place_of(trace_id, call_id)
         if place is not None:
-            self.by_name[self.asked[place]["name"]].pop(place, None)
+            self.waiting.pop(place, None)
             self.close(place)
 
     def find(self, trace_id: str, call_id: str | None, tool: dict[str, Any]) -> dict[str, Any] | None:
@@ -116,17 +121,29 @@ class AskedCalls:
             return found
         if call_id and self.asked:
             return None
-        name = str(tool.get("name") or "")
-        named = self.by_name.get(name) or self.spent.get(name) or {}
-        place = next((at for at, call in named.items() if call["arguments"] == tool.get("arguments")), None)
-        place = next(iter(named), None) if place is None else place
+        names = names_of(tool)
+        place = next((found for name in names if (found := self.first(name)) is not None), None)
         if place is None:
-            return None
-        call = named[place]
+            return next((self.spent[name] for name in names if name in self.spent), None)
+        call = self.waiting[place]
         if not call.get("id"):
-            self.by_name[name].pop(place, None)
-            self.spent[name][place] = call
+            del self.waiting[place]
+            for name in names_of(call):
+                self.spent.setdefault(name, call)
         return call
+
+    def first(self, name: Hashable) -> Place | None:
+        """Return the first call of a name that nothing has answered yet."""
+        queue = self.by_name.get(name)
+        while queue and queue[0] not in self.waiting:
+            queue.popleft()
+        return queue[0] if queue else None
+
+
+def names_of(call: dict[str, Any]) -> tuple[Hashable, Hashable]:
+    """Return what a call without an id is found by: name and arguments, else its name."""
+    name = str(call.get("name") or "")
+    return (name, argument_digest(call.get("arguments"))), name
 
 
 class Places:
