@@ -1,8 +1,10 @@
 """Reads for the page of one trace and of one session."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import orjson
 from django.db.models import Q, QuerySet
@@ -17,8 +19,10 @@ from traces.search import QueryError
 from traces.spans import LightSpan, SpanRecord
 from traces.tree import Tree, build_tree
 
+Run = TypeVar("Run")
 MAX_ASKED = 12  # model calls that are read to find the one that asked for a tool
 MAX_SESSION = 200  # traces of a session that are read at once
+MAX_SESSION_SPANS = 20_000  # spans of them; one trace is read, however large
 
 
 def find_trace(project: Project, trace_id: str) -> Trace | None:
@@ -112,11 +116,62 @@ def traces_of_session(project: Project, session_id: str) -> QuerySet[Trace]:
     return Trace.objects.filter(pk__in=Trace.objects.filter(named, project=project).values("pk"))
 
 
-def session_traces(project: Project, session_id: str, first: int = 0) -> list[Trace]:
-    """Return the traces of a session in order of time, those that name several sessions too: MAX_SESSION from `first` on, and one
-    more where there are more.
+@dataclass(frozen=True)
+class SessionPart:
+    """The runs of a session that are read at once. `context`: the run before them, which says what the first one repeats; None at
+    the session's start, and where it is too large. `later` and `earlier`: the number of the run to read on from, 0 where there is none.
     """
-    return list(traces_of_session(project, session_id).order_by("sort_ns", "pk")[first : first + MAX_SESSION + 1])
+
+    shown: list[Trace]
+    context: Trace | None = None
+    later: int = 0
+    earlier: int = 0
+
+    @property
+    def traces(self) -> list[Trace]:
+        return [self.context, *self.shown] if self.context else self.shown
+
+    @property
+    def span_count(self) -> int:
+        return sum(trace.span_count for trace in self.traces)
+
+
+def session_part(project: Project, session_id: str, number: int = 1) -> SessionPart:
+    """Return the runs of a session, those that name several sessions too, in order of time from the `number`th on: MAX_SESSION with
+    their context, and no more than have MAX_SESSION_SPANS together. `shown` is empty where there are no such runs.
+    """
+    runs = traces_of_session(project, session_id).order_by("sort_ns", "pk")
+    start = number - 1
+    found = list(runs[max(0, start - 1) : max(0, start - 1) + MAX_SESSION + 1])
+    context, rest = (found[0], found[1:]) if start and found else (None, found)
+    if context and rest and context.span_count + rest[0].span_count > MAX_SESSION_SPANS:
+        context = None
+    room = MAX_SESSION_SPANS - (context.span_count if context else 0)
+    shown = take_runs(rest[: MAX_SESSION - (1 if start else 0)], room, lambda trace: trace.span_count)
+    before = list(runs[max(0, start - MAX_SESSION + 1) : start].values_list("span_count", flat=True))
+    taken = take_runs(before[::-1], MAX_SESSION_SPANS, lambda count: count)
+    return SessionPart(
+        shown,
+        context,
+        later=start + len(shown) + 1 if len(shown) < len(rest) else 0,
+        earlier=start - len(taken) + 1 if taken else 0,
+    )
+
+
+def take_runs(runs: list[Run], room: int, size: Callable[[Run], int]) -> list[Run]:
+    """Return the first runs that have room together, one at least."""
+    for place, total in enumerate(accumulate(size(run) for run in runs)):
+        if total > room and place:
+            return runs[:place]
+    return runs
+
+
+def change_counts(traces: Sequence[Trace]) -> tuple[int, ...]:
+    """Return how often each of some traces was written to: one query."""
+    known = dict(
+        SignalCheck.objects.filter(trace__in=[trace.pk for trace in traces]).values_list("trace_id", "changes")
+    )
+    return tuple(known.get(trace.pk, 0) for trace in traces)
 
 
 def records_of(traces: Sequence[Trace]) -> list[SpanRecord]:

@@ -5,11 +5,13 @@ import re
 from urllib.parse import unquote
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.factories import make_project, make_span
 from tests.traces.test_turns import make_records
-from traces.models import Trace
+from traces.models import Span, Trace
 from traces.services import ingest_spans
 from traces.views.trace import PAGE_ROWS
 
@@ -469,6 +471,53 @@ def test_session_of_many_runs_is_read_in_parts_and_nothing_twice(client, project
     assert 'href="?from_run=5"' in first
     assert "Question 3" not in second
     assert client.get(url + "?from_run=99").status_code == 404
+
+
+def make_session(project, runs=6, spans=1):
+    for number in range(runs):
+        at = T + number * 10**10
+        said = [
+            make_span(trace_id=f"{number:032x}", span_id=f"s{place}", kind="llm", session_id="many", start_ns=at + place, end_ns=at + 9,
+                      input_messages=[{"role": "user", "content": f"Question {number}.{place}"}],
+                      output_messages=[{"role": "assistant", "content": f"Answer {number}.{place}"}])
+            for place in range(spans)
+        ]  # fmt: skip
+        ingest_spans(project, said)
+    return reverse("traces:session", args=[project.slug, "many"])
+
+
+def test_session_is_bounded_by_spans_and_says_how_to_read_on(client, project, monkeypatch):
+    monkeypatch.setattr("traces.page_queries.MAX_SESSION_SPANS", 10)
+    url, pages = make_session(project, runs=5, spans=4), []
+    for _ in range(5):
+        pages.append(client.get(url).content.decode())
+        later = re.search(r'href="(\?from_run=\d+)">Runs from', pages[-1])
+        if later is None:
+            break
+        assert "fewer where they have more than 10 spans together" in pages[-1]
+        url = reverse("traces:session", args=[project.slug, "many"]) + later[1]
+    assert [re.findall(r'id="run-(\d)-turn-1"', html) for html in pages] == [["1", "2"], ["3"], ["4"], ["5"]]
+    assert [re.findall(r'href="\?from_run=(\d)">Earlier', html) for html in pages] == [[], ["1"], ["2"], ["3"]]
+    monkeypatch.setattr("traces.page_queries.MAX_SESSION_SPANS", 3)  # less than one run has: it is read all the same
+    assert re.findall(r'id="run-(\d)-turn-1"', client.get(url.split("?")[0] + "?from_run=2").content.decode()) == ["2"]
+
+
+def test_parts_of_a_session_come_from_one_reading_until_a_run_changes(client, project, monkeypatch):
+    monkeypatch.setattr("traces.views.trace.KEPT_SPANS", (1, 100))
+    url = make_session(project, runs=2, spans=40)
+    at = re.search(r'hx-get="(\?at=[^"]*)"', client.get(url).content.decode())[1].replace("&amp;", "&")
+
+    def reads_spans():
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get(url + at, headers={"HX-Request": "true"}).status_code == 200
+        return any(f'FROM "{Span._meta.db_table}"' in query["sql"] for query in asked.captured_queries)
+
+    assert not reads_spans()
+    more = make_span(trace_id="0" * 32, span_id="s0", kind="llm", session_id="many", start_ns=T, end_ns=T + 9,
+                     output_messages=[{"role": "assistant", "content": "Another answer"}])  # fmt: skip
+    ingest_spans(project, [more])
+    assert reads_spans()
+    assert not reads_spans()
 
 
 ODD_RUNS = {

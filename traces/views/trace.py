@@ -379,26 +379,11 @@ def read_number(text: str | None) -> int:
 def session(request: ProjectRequest, session_id: str) -> HttpResponseBase:
     """Show the traces of one session in order, each with its turns, none repeated."""
     start = max(0, read_number(request.GET.get("from_run")) - 1)
-    context_runs = 1 if start else 0  # the run before says what the first one here repeats
-    traces = page_queries.session_traces(request.project, session_id, start - context_runs)
-    if len(traces) <= context_runs:
+    part = page_queries.session_part(request.project, session_id, start + 1)
+    if not part.shown:
         raise Http404(f"There is no session {session_id[:60]!r} in this project, or it has fewer runs.")
-    is_cut = len(traces) > page_queries.MAX_SESSION
-    traces = traces[: page_queries.MAX_SESSION]
-    records = page_queries.records_of(traces)
-    messages_of, records_of = defaultdict(list), defaultdict(list)
-    for message in conversation(records):
-        messages_of[message["trace_id"]].append(message)
-    for record in records:
-        records_of[record.trace_id].append(record)
-    turns: list[Turn] = []
-    for number, found in enumerate(traces[context_runs:], start + 1):
-        own, prefix = (messages_of[found.trace_id], records_of[found.trace_id]), f"run-{number}-turn"
-        part = build_turns(*own, prefix=prefix) or [Turn(0, anchor=prefix)]
-        for turn in part:
-            turn.run = {"trace": found, "number": number, "is_first": turn is part[0]}
-        turns += part
-    shown = traces[context_runs:]
+    shown = part.shown
+    turns = session_turns(part, start + 1, may_be_kept=request.wants_partial)
     thread = thread_context(request, turns)
     if request.wants_partial:
         return render(request, "traces/_turns.html", thread)
@@ -413,12 +398,42 @@ def session(request: ProjectRequest, session_id: str) -> HttpResponseBase:
         "error_count": sum(found.error_count for found in shown),
         "total_tokens": sum_known(found.total_tokens for found in shown),
         "cost_usd": sum_known(found.cost_usd for found in shown),
-        "later_runs_url": f"?from_run={start + len(shown) + 1}" if is_cut else "",
-        "earlier_runs_url": f"?from_run={max(1, start - page_queries.MAX_SESSION + 2)}" if start else "",
+        "later_runs_url": f"?from_run={part.later}" if part.later else "",
+        "earlier_runs_url": f"?from_run={part.earlier}" if part.earlier else "",
+        "max_runs": page_queries.MAX_SESSION,
+        "max_spans": page_queries.MAX_SESSION_SPANS,
         "list_url": list_url(request, "session", session_id),
         "may_delete": request.role.allows(Role.ENGINEER),
     }
     return render(request, "traces/session.html", context)
+
+
+def session_turns(part: page_queries.SessionPart, number: int, *, may_be_kept: bool) -> list[Turn]:
+    """Return the turns of a part of a session, whose first run has that number in it. Kept as those of a trace are."""
+    key = None
+    if KEPT_SPANS[0] <= part.span_count <= KEPT_SPANS[1]:
+        traces = part.traces
+        key = number, tuple((one.pk, one.span_count) for one in traces), page_queries.change_counts(traces)
+    kept = KEPT_TURNS.get(key) if key and may_be_kept else None
+    if kept is not None:
+        return cast("list[Turn]", kept)
+    records = page_queries.records_of(part.traces)
+    messages_of, records_of = defaultdict(list), defaultdict(list)
+    for message in conversation(records):
+        messages_of[message["trace_id"]].append(message)
+    for record in records:
+        records_of[record.trace_id].append(record)
+    turns: list[Turn] = []
+    for place, found in enumerate(part.shown, number):
+        prefix = f"run-{place}-turn"
+        own = build_turns(messages_of[found.trace_id], records_of[found.trace_id], prefix=prefix)
+        own = own or [Turn(0, anchor=prefix)]
+        for turn in own:
+            turn.run = {"trace": found, "number": place, "is_first": turn is own[0]}
+        turns += own
+    if key:
+        KEPT_TURNS.put(key, turns)
+    return turns
 
 
 def sum_known(values: Any) -> Any:
