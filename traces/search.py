@@ -705,10 +705,11 @@ def complete_with(text: str, end: Unfinished, value: str) -> str:
     return text[: end.start] + end.prefix + end.name + quote(value) + " "
 
 
-def range_query(query: Query, *, after: datetime, before: datetime) -> str:
-    """Return the text of the query bound to a time range, in place of the range that it had."""
+def range_query(query: Query, *, after: datetime | None, before: datetime | None) -> str:
+    """Return the text of the query bound to a time range, in place of the range that it had. None: open at that end."""
     terms = [t.text for t in query.terms if not (isinstance(t, Condition) and t.key.kind == Kind.TIME)]
-    return join([*terms, f"after:{stamp(after)}", f"before:{stamp(before)}"])
+    ends = [f"{name}:{stamp(moment)}" for name, moment in (("after", after), ("before", before)) if moment is not None]
+    return join([*terms, *ends])
 
 
 def stamp(moment: datetime) -> str:

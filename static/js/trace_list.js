@@ -34,12 +34,11 @@ function showSelection() {
     const [a, b] = picked().map((box) => encodeURIComponent(box.value));
     if (!compare.hidden) compare.href = `${compare.dataset.compare}?a=${a}&b=${b}`;
   }
-  const out = $("[data-export]", bar);
-  if (out) {
+  for (const act of $$("[data-act]", bar)) { // a form over those chosen, else over all that match
     const some = count > 0 && !everything;
-    $("[data-export-what]", out).textContent = some ? `Export ${many(count)}` : "Export all that match";
-    $("input[name=all]", out).disabled = some;
-    $("[data-export-chosen]", out).replaceChildren(
+    $("[data-act-what]", act).textContent = some ? `${act.dataset.act} ${many(count)}` : `${act.dataset.act} all that match`;
+    $("input[name=all]", act).disabled = some;
+    $("[data-act-chosen]", act).replaceChildren(
       ...(some ? picked() : []).map((box) => Object.assign(document.createElement("input"), { type: "hidden", name: "trace", value: box.value })),
     );
   }
@@ -260,23 +259,111 @@ document.addEventListener("pointerdown", (event) => {
   drawing = { svg, from: slot };
   svg.setPointerCapture(event.pointerId);
 });
+function rangeText([low, high]) {
+  const format = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  return `${format.format(low)} to ${format.format(high)}`;
+}
+
+function hintRange(text) {
+  const hint = $("[data-brush-hint]");
+  if (hint) { hint.dataset.idle ??= hint.textContent; hint.textContent = text || hint.dataset.idle; }
+}
+
+function showRange(svg, [low, high]) {
+  const address = new URL(svg.dataset.url, location.href);
+  address.searchParams.set("from", String(Math.round(low)));
+  address.searchParams.set("to", String(Math.round(high)));
+  window.htmx.ajax("GET", address.pathname + address.search, { source: svg, target: "#browser", swap: "outerHTML show:none" });
+}
+
 document.addEventListener("pointermove", (event) => {
   if (!drawing) return;
   const { slot, count } = place(event, drawing.svg);
-  const [low, high] = drawRange(drawing.svg, drawing.from, slot, count);
-  const format = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  const hint = $("[data-brush-hint]");
-  if (hint) hint.textContent = `${format.format(low)} to ${format.format(high)}`;
+  hintRange(rangeText(drawRange(drawing.svg, drawing.from, slot, count)));
 });
 document.addEventListener("pointerup", (event) => {
   if (!drawing) return;
   const { svg, from } = drawing;
   drawing = null;
   const { slot, count } = place(event, svg);
-  const [low, high] = drawRange(svg, from, slot, count);
-  const address = new URL(svg.dataset.url, location.href);
-  address.searchParams.set("from", String(Math.round(low)));
-  address.searchParams.set("to", String(Math.round(high)));
-  window.htmx.ajax("GET", address.pathname + address.search, { source: svg, target: "#browser", swap: "outerHTML show:none" });
+  showRange(svg, drawRange(svg, from, slot, count));
 });
 document.addEventListener("pointercancel", () => { if (drawing) $("[data-brush]", drawing.svg).setAttribute("width", "0"); drawing = null; });
+
+// The same by keys: the chart is one stop, a slider over its bars. Arrows move, Shift stretches, Enter shows, Escape lets go.
+
+let held = null; // { svg, anchor, slot }
+
+function readyForKeys() {
+  const svg = $("[data-hist]");
+  if (svg && !svg.hasAttribute("tabindex")) {
+    const count = Math.round((svg.dataset.high - svg.dataset.low) / svg.dataset.step);
+    const about = svg.getAttribute("aria-label");
+    for (const [name, value] of Object.entries({
+      tabindex: "0", role: "slider", "aria-valuemin": "0", "aria-valuemax": String(count - 1), "aria-valuenow": "0",
+      "aria-valuetext": "No range chosen", "aria-label": `${about} Arrow keys choose a bar, Shift and an arrow more of them, Enter shows their runs.`,
+    })) svg.setAttribute(name, value);
+  }
+  for (const zone of $$("[data-zone]")) zone.textContent = "your time";
+}
+
+function holdRange(svg, anchor, slot, count) {
+  held = { svg, anchor, slot };
+  const text = rangeText(drawRange(svg, anchor, slot, count));
+  const [first, last] = [Math.min(anchor, slot), Math.max(anchor, slot)];
+  const runs = $$("[data-place]", svg).filter((bar) => bar.dataset.place >= first && bar.dataset.place <= last)
+    .reduce((sum, bar) => sum + Number(bar.dataset.runs), 0);
+  svg.setAttribute("aria-valuenow", String(slot));
+  svg.setAttribute("aria-valuetext", `${text}: ${number(runs)} run${runs === 1 ? "" : "s"}`);
+  hintRange(`${text}: ${number(runs)} run${runs === 1 ? "" : "s"}`);
+}
+
+document.addEventListener("keydown", (event) => {
+  const svg = event.target.closest?.("[data-hist]");
+  if (!svg || event.ctrlKey || event.metaKey || event.altKey) return;
+  const count = Number(svg.getAttribute("aria-valuemax")) + 1;
+  const at = held?.svg === svg ? held : null;
+  const first = at ? at.slot : -1;
+  const to = { ArrowRight: first + 1, ArrowUp: first + 1, ArrowLeft: at ? first - 1 : count - 1, ArrowDown: at ? first - 1 : count - 1, Home: 0, End: count - 1 }[event.key];
+  if (to !== undefined) {
+    const slot = Math.max(0, Math.min(count - 1, to));
+    holdRange(svg, event.shiftKey && at ? at.anchor : slot, slot, count);
+  } else if (event.key === "Enter" && at) showRange(svg, drawRange(svg, at.anchor, at.slot, count));
+  else if (event.key === "Escape" && at) {
+    held = null;
+    $("[data-brush]", svg).setAttribute("width", "0");
+    svg.setAttribute("aria-valuetext", "No range chosen");
+    hintRange("");
+  } else return;
+  event.preventDefault();
+  event.stopPropagation();
+}, true);
+
+// A time typed into "From" and "To" is the reader's own; the server gets the moment.
+document.addEventListener("formdata", (event) => {
+  if (event.target.id !== "query-bar") return;
+  for (const name of ["from", "to"]) {
+    const moment = new Date(event.formData.get(name) || "");
+    if (!Number.isNaN(moment.getTime())) event.formData.set(name, String(moment.getTime()));
+  }
+});
+
+document.addEventListener("htmx:afterSwap", readyForKeys);
+
+// What was chosen in a box of the query bar closes the box; the focus goes to its button, not to the top of the page.
+let boxInUse = -1;
+let chartInUse = false;
+const inBar = (part) => $$(`#query-bar > details${part}`);
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target.id !== "browser") return;
+  chartInUse = document.activeElement?.id === "hist";
+  boxInUse = inBar("").findIndex((box) => box.contains(document.activeElement));
+});
+document.addEventListener("htmx:afterSettle", () => {
+  if (boxInUse >= 0 && document.activeElement === document.body) inBar(" > summary")[boxInUse]?.focus();
+  if (chartInUse) $("#hist")?.focus({ preventScroll: true });
+  boxInUse = -1;
+  chartInUse = false;
+});
+document.addEventListener("htmx:historyRestore", readyForKeys);
+readyForKeys();

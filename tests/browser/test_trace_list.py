@@ -160,3 +160,42 @@ def test_first_trace_opens_by_itself_and_the_texts_hold_the_new_key(page, projec
     assert page.locator("#text-openllmetry").is_visible()
     post_spans([{"traceId": "ab" * 16, "spanId": "cd" * 8, "name": "support-agent"}], key=key)
     page.wait_for_url(re.compile("/traces/" + "ab" * 16))
+
+
+def test_keys_over_the_histogram_pick_a_time_range(page, many):
+    page.goto(LIST)
+    chart = page.get_by_role("slider")
+    chart.focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Shift+ArrowLeft")
+    said = chart.get_attribute("aria-valuetext")
+    assert re.fullmatch(r"\d+ \w+, \d\d:\d\d to \d+ \w+, \d\d:\d\d: \d+ runs?", said)
+    page.keyboard.press("Escape")
+    assert chart.get_attribute("aria-valuetext") == "No range chosen"
+    page.keyboard.press("End")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("after"))
+    page.locator(".q", has_text="before").wait_for()
+    assert len(titles(page)) == int(said.split(": ")[-1].split()[0])
+    page.wait_for_function("document.activeElement.id === 'hist'")
+
+
+def test_typed_times_are_a_range_too_and_columns_are_chosen_by_keys(page, many):
+    page.goto(LIST)
+    page.locator(".filterbar summary", has_text="Last 14 days").click()
+    page.get_by_role("textbox", name="From").fill("2020-01-01T00:00")
+    page.get_by_role("button", name="Show this range").click()
+    page.wait_for_url(re.compile("after"))
+    moment = page.evaluate("new Date('2020-01-01T00:00').toISOString().replace('.000', '')")
+    assert query_of(page) == f"after:{moment}"
+    page.locator(".columns-pick > summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("checkbox", name="User").focus()
+    page.keyboard.press("Space")
+    page.get_by_role("checkbox", name="Cost").uncheck()
+    page.keyboard.press("Enter")
+    page.locator("#results th", has_text="User").wait_for()
+    assert page.locator("#results th", has_text="Cost").count() == 0
+    assert "column=user" in page.url
+    assert query_of(page) == f"after:{moment}"

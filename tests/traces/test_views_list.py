@@ -112,9 +112,23 @@ def test_drawn_range_joins_the_query_in_the_address(client, url):
     assert state["range"] == ["all"]
 
 
-@pytest.mark.parametrize(("start", "end"), [("x", "2"), ("2", "1"), ("1", "9" * 30), ("-" + "9" * 30, "1")])
+@pytest.mark.parametrize(("start", "end"), [("x", ""), ("2", "2"), ("9" * 30, ""), ("-" + "9" * 30, "0x1"), ("", "")])
 def test_drawn_range_that_is_none_is_left_out(client, url, start, end):
     assert client.get(url, {"from": start, "to": end}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "asked"),
+    [
+        ("2026-06-17T02:30", "2026-06-18T00:00", "after:2026-06-17T02:30:00Z before:2026-06-18T00:00:00Z"),
+        ("2026-06-17T02:30", "", "after:2026-06-17T02:30:00Z"),
+        ("", "1781654400000", "before:2026-06-17T00:00:00Z"),
+        ("2026-06-18T00:00", "2026-06-17T00:00", "after:2026-06-17T00:00:00Z before:2026-06-18T00:00:00Z"),
+    ],
+)
+def test_typed_range_joins_the_query_and_may_have_one_end(client, url, start, end, asked):
+    answer = client.get(url, {"from": start, "to": end})
+    assert parse_qs(urlsplit(answer.url).query)["q"] == [asked]
 
 
 def test_bad_addition_keeps_the_results_and_says_where(client, project, url):

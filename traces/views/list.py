@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.access import ProjectRequest, project_page
+from accounts.models import Role
 from traces import columns, list_queries, search, text_queries
 from traces.columns import Column
 from traces.search import Query, QueryError
@@ -176,6 +177,7 @@ def show_list(
         "older_url": address.url(after=page.next_key) if page.next_key else "",
         "matching": matching_query(query, chosen),
         "is_unreadable": is_unreadable,
+        "may_grade": request.role.allows(Role.ENGINEER),
         "list_path": address.path,
         "looked_to": page.looked_to if address.sort.lstrip("-") == "started" else None,
         "behind": text_queries.lag(project) if has_words(query.terms) else None,
