@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from accounts.models import Project, User
 from accounts.services import write_audit
+from traces.citations import cited
 from traces.models import Note, PersonTag, SavedView, Trace, TraceTerm
 from traces.signal_rows import set_terms
 from traces.storable import is_storable
@@ -85,10 +86,13 @@ def check_span(trace: Trace, span_id: str) -> str:
 
 
 def said_of(trace: Trace) -> dict[str, Any]:
-    """Return notes, oldest first, and tags of a trace: two queries."""
+    """Return notes, oldest first (`written`: each with its text cut at the runs that it cites), and tags of a trace: two queries, and two
+    more where a note cites anything.
+    """
     notes = list(Note.objects.filter(trace=trace).select_related("author").order_by("pk"))
     tags = list(PersonTag.objects.filter(trace=trace).select_related("author").order_by("tag", "pk"))
-    return {"notes": notes, "person_tags": tags}
+    pieces = cited(trace.project_id, [note.text for note in notes])
+    return {"notes": notes, "written": list(zip(notes, pieces, strict=True)), "person_tags": tags}
 
 
 def signals_of(traces: Iterable[Trace]) -> dict[int, list[str]]:

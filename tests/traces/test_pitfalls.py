@@ -1,18 +1,21 @@
-"""The pitfalls of Catalyst's spans and Halo's lines, one test each, by their numbers. 20 and 22 to 24 have theirs in other files too."""
+"""The pitfalls of Catalyst's spans and Halo's lines, one test each, by their numbers. 20, 23 and 24 have theirs in other files too."""
 
 import gzip
 import io
 import json
+import re
 
 import pytest
 
 from tests.factories import make_key
 from tests.traces.otlp_bodies import SPAN_ID, TRACE_ID, otlp_body, otlp_span
 from traces.acts import read_run
+from traces.citations import Piece, pieces_of
 from traces.conventions.common import fold_exceptions
 from traces.formats import BadLine, read_traces
 from traces.models import Span, Trace
 from traces.otlp import decode_traces
+from traces.people import add_note
 from traces.signals import find_signals
 
 CATALYST = {"name": "catalyst_tracing", "version": "0.1.11"}
@@ -221,6 +224,39 @@ def test_21_null_attributes_are_no_values():
     span["attributes"] += [{"key": "session.id", "value": {}}, {"key": "output.value", "value": None}]
     [record] = read(span)
     assert (record.session_id, record.output) == ("", None)
+
+
+@pytest.mark.django_db
+def test_22_a_tag_for_an_unknown_trace_in_a_note_is_marked_as_not_found(client, project):
+    send(client, otlp_span())
+    missing = "f" * 32
+    text = f"See [trace:{TRACE_ID.upper()}], `[span:{TRACE_ID}:{SPAN_ID}]`, [trace:{missing}] and [span:{TRACE_ID}:{'e' * 16}]."
+    add_note(Trace.objects.get(), text)
+    page = client.get(f"/p/{project.slug}/traces/{TRACE_ID}").content.decode()
+    said = page[page.index('<p class="prewrap"') :].partition("</p>")[0]
+    assert re.findall(r'href="(/[^"]+)"', said) == [
+        f"/p/{project.slug}/traces/{TRACE_ID}",
+        f"/p/{project.slug}/traces/{TRACE_ID}?span={SPAN_ID}",
+    ]
+    assert said.count("not found</span>") == 2
+    assert "no such trace" in said
+    assert "no such span" in said
+    assert "`" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\n[trace:ab]\n```",
+        "~~~\n[trace:ab]",
+        "`see [trace:ab]`",
+        "[[trace:ab]](https://x.test)",
+        "[trace:ab](https://x.test)",
+        "[trace:xyz] [trace:] [span:ab] ab",
+    ],
+)
+def test_22_what_is_no_tag_is_text(text):
+    assert pieces_of(text) == [Piece(text)]
 
 
 @pytest.mark.django_db
