@@ -1,5 +1,6 @@
 """Deleting datasets and projects: named before it happens, in short transactions, audited. Traces: `traces.deletion`."""
 
+import logging
 from typing import Any
 
 from django.db import transaction
@@ -29,6 +30,7 @@ from traces.deletion import delete_traces, sweep_orphans
 from traces.models import Trace
 from traces.services import choose_store
 
+log = logging.getLogger(__name__)
 ROWS_AT_ONCE = 500
 Line = tuple[str, int, str]
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
@@ -107,26 +109,36 @@ def delete_project(project: Project, *, user: User | None = None) -> None:
 
 
 def finish_deletions() -> None:
-    """Delete the rows of projects that are to go. Killed, it goes on where it was."""
-    for project in Project.every.exclude(deleted_at=None):
-        for rows in (
-            Score.objects.filter(project=project),
-            Sample.objects.filter(project=project),
-            Run.objects.filter(project=project),
-            Comparison.objects.filter(project=project),
-            EvalGrader.objects.filter(eval__project=project),
-            Eval.objects.filter(project=project),
-            Candidate.objects.filter(project=project),
-            Grading.objects.filter(project=project),
-            GraderVersion.objects.filter(grader__project=project),
-            Grader.objects.filter(project=project),
-            Item.objects.filter(dataset__project=project),
-            Dataset.objects.filter(project=project),
-            File.objects.filter(project=project),
-            Call.objects.filter(project=project),
-        ):
-            delete_rows(rows)
-        delete_traces(Trace.objects.filter(project=project), what="all, with their project")
-        sweep_orphans(project.pk)
-        with choose_store().in_turn(), transaction.atomic():
-            project.delete()
+    """Delete the rows of projects that are to go. Killed, it goes on where it was; a project that cannot go holds up no other."""
+    for project in Project.every.exclude(deleted_at=None).order_by("pk"):
+        try:
+            finish_project(project)
+        except Exception:
+            log.exception(
+                "Rows of the deleted project %s could not be deleted; trying again with the next look.", project.pk
+            )
+
+
+def finish_project(project: Project) -> None:
+    """Delete the rows of a project, and then itself."""
+    for rows in (
+        Score.objects.filter(project=project),
+        Sample.objects.filter(project=project),
+        Run.objects.filter(project=project),
+        Comparison.objects.filter(project=project),
+        EvalGrader.objects.filter(eval__project=project),
+        Eval.objects.filter(project=project),
+        Candidate.objects.filter(project=project),
+        Grading.objects.filter(project=project),
+        GraderVersion.objects.filter(grader__project=project),
+        Grader.objects.filter(project=project),
+        Item.objects.filter(dataset__project=project),
+        Dataset.objects.filter(project=project),
+        File.objects.filter(project=project),
+        Call.objects.filter(project=project),
+    ):
+        delete_rows(rows)
+    delete_traces(Trace.objects.filter(project=project), what="all, with their project")
+    sweep_orphans(project.pk)
+    with choose_store().in_turn(), transaction.atomic():
+        project.delete()

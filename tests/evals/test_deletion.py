@@ -165,3 +165,23 @@ def test_project_is_gone_at_once_and_its_rows_after_the_worker(client, project):
     ]
     assert left == []
     assert AuditEntry.objects.filter(action="project.delete", target="shop").exists()
+
+
+@pytest.mark.django_db
+def test_a_project_that_cannot_be_deleted_holds_up_no_other(project, monkeypatch, caplog):
+    stuck, other = project, make_project(slug="other")
+    for one in (stuck, other):
+        make_scored(one, [[1.0]])
+        deletion.delete_project(one)
+
+    def refuse(traces, **options):
+        if traces.query.where.children[0].rhs == stuck.pk:
+            raise RuntimeError("a row that cannot go")
+
+    monkeypatch.setattr(deletion, "delete_traces", refuse)
+    deletion.finish_deletions()
+    assert list(Project.every.exclude(deleted_at=None)) == [stuck]
+    assert f"deleted project {stuck.pk} could not be deleted" in caplog.text
+    monkeypatch.undo()
+    deletion.finish_deletions()
+    assert not Project.every.exclude(deleted_at=None).exists()
