@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 FORBIDDEN = "This address is not that of a model server."
 UNUSUAL = "Write the address in the usual way: a name, four decimal numbers such as 192.168.1.20, or IPv6 in brackets."
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-CLOUD_METADATA = ipaddress.ip_address("fd00:ec2::254")  # the one that is not link-local
+CLOUD_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))  # those not link-local
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -48,7 +48,7 @@ def problem_of_url(base_url: str) -> str:
 def is_forbidden(address: Address) -> bool:
     """Say whether no model server can be at an address; one that holds an IPv4 address is judged by that."""
     inner = inner_address(address)
-    return inner.is_link_local or inner.is_multicast or inner.is_unspecified or inner == CLOUD_METADATA
+    return inner.is_link_local or inner.is_multicast or inner.is_unspecified or inner in CLOUD_METADATA
 
 
 def inner_address(address: Address) -> Address:

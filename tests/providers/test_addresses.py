@@ -10,6 +10,8 @@ from providers.addresses import FORBIDDEN, UNUSUAL, problem_of_host, problem_of_
     [
         "169.254.169.254",
         "169.254.169.254.",
+        "100.100.100.200",
+        "::ffff:100.100.100.200",
         "::ffff:169.254.169.254",
         "::ffff:a9fe:a9fe",
         "::a9fe:a9fe",
