@@ -218,16 +218,17 @@ class Request:
 
 def waiting(listener: socket.socket, connection: socket.socket) -> Iterator[Request]:
     """Read the batch of a connection, then those that wait when the one before is prepared, as many as are written together."""
-    size, next_one = 0, connection
-    for _ in range(MOST_TOGETHER):
-        request = read_request(next_one)
+    size, following = 0, connection
+    for number in range(1, MOST_TOGETHER + 1):
+        request = read_request(following)
         if request is None:
             return
         size += len(request.body)
         yield request
-        if size > MOST_BYTES or (found := accept(listener)) is None:
+        # One that is accepted is taken in: so none is where the group is full.
+        if number == MOST_TOGETHER or size > MOST_BYTES or (found := accept(listener)) is None:
             return
-        next_one = found
+        following = found
 
 
 def read_request(connection: socket.socket) -> Request | None:
