@@ -1,8 +1,9 @@
 """The statements of ingest for PostgreSQL. Same functions as `store_sqlite`; `services` chooses by `connection.vendor`.
 
 New rows go in by COPY. Several writers work at once, so: a transaction first inserts the traces that it found missing, in the
-order of their ids, then locks the ones that were there, in the order of their keys; spans belong to a locked trace. Bodies and
-message nodes are shared by all, so they go through a staging table and may be left to another writer.
+order of their ids, then locks the ones that were there, in the order of their keys; spans belong to a locked trace. Traces, bodies
+and message nodes may come to two writers at once: they go in by COPY under a savepoint, and where another writer was first, anew
+through a staging table that leaves out what is there.
 """
 
 import zlib
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 Rows = Sequence[Sequence[Any]]
 JOIN_LOCKS = 64  # a project's traces share so many locks: enough to keep writers apart, few enough to hold all
@@ -79,9 +80,14 @@ def next_ids(table: str, count: int) -> list[int]:
 
 def insert(table: str, columns: Sequence[str], rows: Rows) -> None:
     """Insert rows that are known not to be there."""
-    if not rows:
-        return
+    if rows:
+        copy_rows(table, columns, rows)
+
+
+def copy_rows(table: str, columns: Sequence[str], rows: Rows) -> None:
+    """Send rows by COPY. Raises the errors of `django.db`."""
     with (
+        connection.wrap_database_errors,
         connection.cursor() as cursor,
         cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy,
     ):
@@ -93,6 +99,18 @@ def insert_missing(table: str, columns: Sequence[str], rows: Rows, *, key: Seque
     """Insert rows, leaving out those whose key is there. Returns the last key column of those that were left out."""
     if not rows:
         return set()
+    places = [list(columns).index(one) for one in key]
+    ordered = sorted(rows, key=lambda row: [row[place] for place in places])  # two writers never wait for each other
+    try:
+        with transaction.atomic():
+            copy_rows(table, columns, ordered)
+        return set()
+    except IntegrityError:
+        return insert_staged(table, columns, ordered, key=key)
+
+
+def insert_staged(table: str, columns: Sequence[str], rows: Rows, *, key: Sequence[str]) -> set[Any]:
+    """As `insert_missing`, where some rows are there."""
     names, place = ", ".join(columns), list(columns).index(key[-1])
     with connection.cursor() as cursor:
         stage(cursor, table, columns, rows)
@@ -124,9 +142,7 @@ def stage(cursor: Any, table: str, columns: Sequence[str], rows: Rows) -> None:
         f" AS SELECT {names} FROM {table} WITH NO DATA"
     )
     cursor.execute(f"DELETE FROM staged_{table}")  # noqa: S608
-    with cursor.copy(f"COPY staged_{table} ({names}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    copy_rows(f"staged_{table}", columns, rows)
 
 
 def as_key(value: Any) -> Any:
