@@ -434,7 +434,9 @@ class ProjectIndexing:
                     self.store.insert("traces_searchindex", ("rowid", "tokens"), tokens)
                 words: set[str] = set().union(*(one.words.words for one in some))
                 if words:
-                    SearchWords.objects.create(project_id=self.project_pk, level=0, content=pack_words(words))
+                    listed = write_words(words)
+                level = TOP_LEVEL if len(listed) > LONGEST_LIST else 0
+                SearchWords.objects.create(project_id=self.project_pk, level=level, content=pack_list(listed))
 
     def still_there(self, texts: Sequence[NewText]) -> list[NewText]:
         """Return the texts whose body or trace is there, and keep it there until the end of the transaction."""
@@ -521,21 +523,30 @@ def merge_words(project_pk: int) -> None:
         if level is None:
             return
         rows = list(SearchWords.objects.filter(project_id=project_pk, level=level).order_by("pk")[:MERGED])
-        merged: set[bytes] = set()
+        merged: list[bytes] = []
         for row in rows:
-            merged.update(unpack_words(row.content).split(b"\n"))
-        merged.discard(b"")
-        content = b"\n" + b"\n".join(sorted(merged)) + b"\n"
-        packed = zlib.compress(content, 1)
+            merged += unpack_words(row.content).split(b"\n")[1:-1]
+        merged.sort()  # some sorted runs: sorting is merging them
+        content = b"\n" + b"\n".join(dict.fromkeys(merged)) + b"\n"
+        packed = pack_list(content)
         above = TOP_LEVEL if len(content) > LONGEST_LIST else level + 1
         with store_of().in_turn(), transaction.atomic():
             SearchWords.objects.filter(pk__in=[row.pk for row in rows]).delete()
             SearchWords.objects.create(project_id=project_pk, level=above, content=packed)
 
 
+def write_words(words: Iterable[str]) -> bytes:
+    """Write words as a sorted list, one a line, with a line end before and after each."""
+    return b"\n" + b"\n".join(sorted(word.encode("utf-8", "replace") for word in words)) + b"\n"
+
+
+def pack_list(listed: bytes) -> bytes:
+    return zlib.compress(listed, 1)
+
+
 def pack_words(words: Iterable[str]) -> bytes:
-    """Write words as a compressed list, one a line, with a line end before and after each."""
-    return zlib.compress(b"\n" + b"\n".join(sorted(word.encode("utf-8", "replace") for word in words)) + b"\n", 1)
+    """Write words as a compressed list."""
+    return pack_list(write_words(words))
 
 
 def unpack_words(content: bytes | memoryview) -> bytes:

@@ -139,6 +139,18 @@ def test_lists_of_words_are_merged(project):
     assert SearchWords.objects.count() <= 8
     words = b"".join(text_index.unpack_words(row.content) for row in SearchWords.objects.all())
     assert all(f"\nown{number}\n".encode() in words for number in range(20))
+    assert words.count(b"\ncommon\n") == SearchWords.objects.count()  # once in each
+    for row in SearchWords.objects.all():
+        listed = text_index.unpack_words(row.content)[1:-1].split(b"\n")
+        assert listed == sorted(set(listed))
+
+
+def test_long_list_of_words_is_not_merged(project, monkeypatch):
+    monkeypatch.setattr(text_index, "LONGEST_LIST", 10)
+    for number in range(text_index.MERGED + 1):
+        ingest_spans(project, [call(f"t{number}", f"common own{number}")])
+        text_index.index_pending()
+    assert [row.level for row in SearchWords.objects.all()] == [text_index.TOP_LEVEL] * (text_index.MERGED + 1)
 
 
 class Killed(BaseException):
