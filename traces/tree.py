@@ -348,6 +348,7 @@ def tree_columns(tree: Tree, kinds: Sequence[str]) -> dict[str, Any]:
         "name": [word(row_title(row)[:160]) for row in rows],
         "detail": [word(row_detail(row)) for row in rows],
         "tool": [word(span.tool_name) for span in spans],
+        "model": [word(span.model) for span in spans],
         "kind": [number_of.get(row.kind, number_of["unknown"]) for row in rows],
         "depth": [row.depth for row in rows],
         "start": starts,

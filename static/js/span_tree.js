@@ -189,8 +189,8 @@ class SpanTree {
     this.hits = 0;
     for (let row = 0; row < this.n; row++) {
       if (!isWanted(row)) continue;
-      const [name, detail, tool] = [cols.name[row], cols.detail[row], cols.tool[row]];
-      if (!words.every((word, at) => inWords[at][name] || inWords[at][detail] || inWords[at][tool] || cols.id[row].toLocaleLowerCase().includes(word))) continue;
+      const texts = [cols.name[row], cols.detail[row], cols.tool[row], cols.model[row]];
+      if (!words.every((word, at) => texts.some((text) => inWords[at][text]) || cols.id[row].toLocaleLowerCase().includes(word))) continue;
       this.hits++;
       for (let at = row; at >= 0 && keep[at] < 1; at = this.parent[at]) keep[at] = 1;
       keep[row] = 2;

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from accounts.models import Project
 from tests.factories import make_project, make_span
 from tests.traces.test_turns import make_records
 from traces.services import ingest_spans
@@ -160,6 +161,17 @@ def test_finding_and_filtering_stay_in_the_address(tree, transactional_db):
     assert page.locator(SHOWN).count() == 3
     page.fill("[name=find]", "nothing is called so")
     page.wait_for_selector("#span-tree [data-none]")
+
+
+def test_a_failed_model_call_is_found_by_its_model(tree, transactional_db):
+    make_tree(300)
+    failed = make_span(trace_id=TRACE, span_id="failed", parent_span_id="s0", name="choose", kind="llm", model="vendor/slow-1",
+                       start_ns=T + MS, end_ns=T + 2 * MS, status="error", status_message="Too many requests")  # fmt: skip
+    ingest_spans(Project.objects.get(slug="default"), [failed])
+    page = tree()
+    page.fill("[name=find]", "slow-1")
+    until(page, "document.querySelector('[data-hits]').textContent.startsWith('1 of')")
+    assert page.locator(SHOWN).all_inner_texts()[-1].startswith("choose")
 
 
 def test_tabs_of_the_panel_have_addresses_and_go_back(tree, transactional_db):

@@ -13,6 +13,7 @@ from traces.tree import (
     row_filter,
     select_rows,
     ticks,
+    tree_columns,
     window_words,
 )
 
@@ -165,6 +166,12 @@ def test_find_looks_at_names_models_tools_and_errors(find, hits):
     wanted = row_filter("", find)
     assert wanted is not None
     assert select_rows(tree.rows, wanted)[1] == hits
+
+
+def test_columns_name_the_model_of_a_failed_call_too():
+    tree = build_tree([span("1", "", 0, 1, kind="llm", model="gpt-4o-mini", status="error", status_message="Too many")])
+    columns = tree_columns(tree, ["llm", "unknown"])
+    assert [columns["words"][columns[name][0]] for name in ("detail", "model")] == ["Too many", "gpt-4o-mini"]
 
 
 def test_no_filter_is_none():
