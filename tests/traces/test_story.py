@@ -1,8 +1,14 @@
 """The run in plain sentences."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
+from tests.factories import make_span
 from tests.traces.signals.test_signals import make_run
+from traces.models import Trace
+from traces.services import ingest_spans
 from traces.story import MAX_SENTENCES, TAIL, fill, plain, quote, tell_story
 
 
@@ -122,3 +128,29 @@ def test_a_very_long_run_keeps_its_beginning_and_its_end():
 
 def test_an_empty_run_has_no_story():
     assert tell_story(make_run().__class__()).sentences == []
+
+
+@pytest.mark.django_db
+def test_the_page_of_wording_tells_the_latest_call_of_each_tool_with_as_many_queries_for_many_tools(client, project):
+    def send(number, tools):
+        ingest_spans(project, [
+            make_span(trace_id=f"{number:032x}", span_id=f"s{place}", kind="tool", name=f"look_{place}", start_ns=number * 10**9 + place,
+                      tool={"name": f"look_{place}", "call_id": None, "arguments": {f"word_{number}": "x"}, "result": "fine"})
+            for place in range(tools)
+        ])  # fmt: skip
+
+    def queries_of_page():
+        with CaptureQueriesContext(connection) as asked:
+            html = client.get(reverse("traces:reading", args=[project.slug])).content.decode()
+        return len(asked), html
+
+    send(1, tools=30)
+    many, html = queries_of_page()
+    assert html.count("{word_1}") == 30
+    send(2, tools=1)
+    again, html = queries_of_page()
+    assert (html.count("{word_1}"), html.count("{word_2}")) == (29, 1)
+    assert again == many
+    Trace.objects.all().delete()
+    send(3, tools=1)
+    assert queries_of_page()[0] == many

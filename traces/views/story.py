@@ -16,7 +16,8 @@ from accounts.services import write_audit
 from traces import queries
 from traces.acts import Act, Run, read_run
 from traces.list_queries import known_values
-from traces.models import ReadingSettings, Signal, Trace, TraceTerm
+from traces.models import ReadingSettings, Signal, Trace
+from traces.page_queries import LatestCall, latest_calls
 from traces.pointers import parse_text
 from traces.signals import DETECTORS
 from traces.story import Story, tell_call, tell_story
@@ -118,12 +119,10 @@ def reading(request: ProjectRequest) -> HttpResponse:
     tools = list(dict.fromkeys([*settings.wording, *known_values(request.project, "tool", limit=MAX_TOOLS)]))[
         :MAX_TOOLS
     ]
+    calls = latest_calls(request.project, tools[:MAX_SAMPLES])
     context = {
         "rows": [
-            tool_row(
-                request, tool, settings.wording.get(tool, ""), errors.get(tool, ""), with_sample=place < MAX_SAMPLES
-            )
-            for place, tool in enumerate(tools)
+            tool_row(tool, settings.wording.get(tool, ""), errors.get(tool, ""), calls.get(tool)) for tool in tools
         ],
         "budget_form": budget_form,
         "may_change": may_change,
@@ -148,9 +147,9 @@ def read_wording(request: ProjectRequest) -> tuple[dict[str, str], dict[str, str
     return wording, errors
 
 
-def tool_row(request: ProjectRequest, tool: str, sentence: str, error: str, *, with_sample: bool) -> dict[str, Any]:
+def tool_row(tool: str, sentence: str, error: str, call: LatestCall | None) -> dict[str, Any]:
     """Return a tool with its sentence, the names that it may use, and how its latest call is told."""
-    act = latest_call(request, tool) if with_sample else None
+    act = None if call is None else act_of(tool, call)
     places = [f"{{{key}}}" for key in act.arguments][:8] if act is not None and isinstance(act.arguments, dict) else []
     sample = ""
     if act is not None:
@@ -158,22 +157,14 @@ def tool_row(request: ProjectRequest, tool: str, sentence: str, error: str, *, w
     return {"tool": tool, "sentence": sentence, "error": error, "places": places, "sample": sample}
 
 
-def latest_call(request: ProjectRequest, tool: str) -> Act | None:
-    """Return a tool's call in the newest run that has one, or None."""
-    term = TraceTerm.objects.filter(project=request.project, key="tool", value=tool).order_by("-trace_id").first()
-    if term is None:
-        return None
-    span = term.trace.spans.filter(tool_name=tool).order_by("-pk").first()
-    record = queries.span_record(term.trace, span.span_id) if span is not None else None
-    if record is None or record.tool is None:
-        return None
+def act_of(tool: str, call: LatestCall) -> Act:
+    """Return a call as the story tells it."""
     act = Act(
         "call",
-        record.span_id,
+        call.span_id,
         name=tool,
-        arguments=parse_text(record.tool.get("arguments")),
-        result=record.tool.get("result"),
+        arguments=parse_text(call.tool.get("arguments")),
+        result=call.tool.get("result"),
     )
-    act.has_result, act.has_span, act.is_error = record.tool.get("result") is not None, True, record.status == "error"
-    act.error = record.error_message or record.status_message
+    act.has_result, act.has_span, act.is_error, act.error = act.result is not None, True, call.is_error, call.error
     return act
