@@ -117,12 +117,10 @@ class AskedCalls:
 
     def find(self, trace_id: str, call_id: str | None, tool: dict[str, Any]) -> dict[str, Any] | None:
         """Return the call that a tool span answers: by id, else the first unanswered one of its name and arguments."""
-        if call_id and (found := self.find_id(trace_id, call_id)) is not None:
-            return found
         if call_id and self.asked:
-            return None
+            return self.find_id(trace_id, call_id)
         names = names_of(tool)
-        place = next((found for name in names if (found := self.first(name)) is not None), None)
+        place = next((place for place in map(self.first, names) if place is not None), None)
         if place is None:
             return next((self.spent[name] for name in names if name in self.spent), None)
         call = self.waiting[place]
