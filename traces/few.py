@@ -102,9 +102,23 @@ def traces_with_text(project: Project, column: str, values: Iterable[str]) -> li
     return joined(keys_of(own.filter(**{column: value}).order_by(*order)) for value in values)
 
 
-def traces_with_ids(project: Project, wanted: Q) -> list[int] | None:
-    """Return the keys of the traces whose id is wanted, where they are few. For ids whose beginning is known, so that an index helps."""
-    return keys_of(Trace.objects.filter(wanted, project=project).order_by("trace_id"))
+def traces_with_ids(project: Project, wanted: Q, beginning: str) -> list[int] | None:
+    """Return the keys of the traces whose id is wanted and has this beginning, where they are few and the index is in order of bytes."""
+    if not beginning or not sorts_by_bytes():
+        return None
+    after = beginning[:-1] + chr(ord(beginning[-1]) + 1) if ord(beginning[-1]) < 0xD000 else None
+    own = Trace.objects.filter(wanted, project=project, trace_id__gte=beginning)
+    return keys_of((own if after is None else own.filter(trace_id__lt=after)).order_by("trace_id"))
+
+
+def sorts_by_bytes() -> bool:
+    """Say whether the database orders text by its characters' numbers, and not as some language does."""
+    if connection.vendor == "sqlite":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT datcollate FROM pg_database WHERE datname = current_database() AND datlocprovider = 'c'")
+        row = cursor.fetchone()
+    return row is not None and row[0].partition(".")[0] in ("C", "POSIX")
 
 
 def traces_with_number(project: Project, column: str, wanted: Q) -> list[int] | None:

@@ -207,11 +207,13 @@ def text_meaning(project: Project, column: str, values: tuple[Value, ...]) -> Me
     if column != "trace_id":
         values = plain_values(values, lambda: few.column_values(project, column, limit=few.MOST_VALUES + 1))
     if any(value.is_pattern for value in values):
-        begun = column == "trace_id" and not any(value.text.startswith("*") for value in values)
-        keys = few.traces_with_ids(project, text_filter(column, values)) if begun else None
+        begun = column == "trace_id" and len(values) == 1
+        keys = (
+            few.traces_with_ids(project, text_filter(column, values), values[0].text.split("*")[0]) if begun else None
+        )
         return Meaning(text_filter(column, values)) if keys is None else named(keys)
     keys = few.traces_with_text(project, column, [value.text for value in values])
-    return Meaning(text_filter(column, values), is_ordered=len(values) == 1) if keys is None else named(keys)
+    return Meaning(text_filter(column, values), keys, is_ordered=len(values) == 1)
 
 
 def agent_meaning(project: Project, values: tuple[Value, ...]) -> Meaning:
@@ -263,7 +265,7 @@ def presence_meaning(project: Project, name: str) -> Meaning:
     column = {**TEXT_COLUMNS, **NUMBER_COLUMNS, "session": "session_id"}.get(name, "")
     if column in few.NUMBER_ORDERS or column in few.TEXT_ORDERS:
         keys = few.traces_with_some(project, column)
-    return Meaning(PRESENT[name], is_ordered=name == "error") if keys is None else named(keys)
+    return Meaning(PRESENT[name], keys, is_ordered=name == "error")
 
 
 def number_meaning(project: Project, condition: Condition) -> Meaning:
@@ -337,10 +339,24 @@ class Reading:
         return not rest or (column == "sort_ns" and len(rest) == 1 and rest[0].is_ordered)
 
 
+def ordered_alone(project: Project, query: Query) -> Meaning | None:
+    """Return the one meaning of a query, bounds of time aside, if an index gives its traces in order: better than by their keys."""
+    asked = [
+        term
+        for term in query.terms
+        if not (isinstance(term, Condition) and term.key.kind == Kind.TIME and not term.negated)
+    ]
+    if len(asked) != 1 or asked[0].negated or isinstance(asked[0], Words):
+        return None
+    meaning = term_meaning(asked[0], project)
+    return meaning if meaning.is_ordered else None
+
+
 def read_query(project: Project, query: Query, *, since_ns: int | None = None, column: str = "sort_ns") -> Reading:
     """Return how the traces of a query are read in the order of a column. `since_ns` bounds their start."""
     reading = Reading(project)
     found: set[int] | None = None
+    ordered = ordered_alone(project, query) if column == "sort_ns" else None
     for term in query.terms:
         if isinstance(term, Words) and text_match(project, term).few_traces() is None:
             reading.lazy.append((text_match(project, term), term.negated))
@@ -348,10 +364,11 @@ def read_query(project: Project, query: Query, *, since_ns: int | None = None, c
         meaning = term_meaning(term, project)
         if term.negated:
             reading.parts.append(Meaning(~meaning.filter))
-            continue
-        if meaning.few is None or isinstance(term, Group):  # what a group names is not all that it asks
+        elif meaning.few is None or meaning is ordered:
             reading.parts.append(meaning)
-        if meaning.few is not None:
+        else:
+            if isinstance(term, Group):  # what a group names is not all that it asks
+                reading.parts.append(Meaning(meaning.filter))
             found = set(meaning.few) if found is None else found.intersection(meaning.few)
     if since_ns is not None:
         reading.parts.append(Meaning(Q(sort_ns__gte=since_ns), bounds="sort_ns"))

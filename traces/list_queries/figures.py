@@ -293,7 +293,7 @@ def read_figures(
     if is_least and placed:
         low, high = placed[-1][time], max(placed[0][time], placed[-1][time])
     else:
-        low, high = window(matching, query, placed, since_ns=since_ns, now=now, is_partial=is_partial)
+        low, high = window(matching, query, placed, since_ns=since_ns, now=now, is_partial=is_partial and can_count)
     step = bucket_step(low, high)
     low = low // step * step
     runs: Counter[int] = Counter()
