@@ -1,7 +1,8 @@
 """Two runs side by side: their acts aligned by step, and where they part. Pure.
 
 Acts that are the same (tool and arguments, or the same words) are paired first, by the longest common sequence; what lies between is
-paired by tool or speaker. A thousand acts on each side take a few hundredths of a second.
+paired by tool or speaker. A thousand acts on each side take a few hundredths of a second; time and memory grow with the product of
+both, so of a longer run the first MAX_ACTS are compared.
 """
 
 import re
@@ -17,6 +18,7 @@ CHANGED = "changed"
 ONLY_A = "only_a"
 ONLY_B = "only_b"
 SPACE = re.compile(r"\s+")
+MAX_ACTS = 10_000  # of each run: the longest common sequence of so many takes 12.5 MB
 KEPT = 1  # equal steps shown on each side of a difference; the others are folded
 FEWEST = 3  # equal steps in a row that are worth folding
 
@@ -42,10 +44,14 @@ class Fold:
 
 @dataclass
 class Alignment:
-    """Two runs, step by step. `parting` is the place of the first pair that is not the same, None where there is none."""
+    """Two runs, step by step. `parting` is the place of the first pair that is not the same, None where there is none.
+
+    `left_out` says how many acts of the one and of the other run come after those that are compared.
+    """
 
     pairs: list[Pair] = field(default_factory=list)
     parting: int | None = None
+    left_out: tuple[int, int] = (0, 0)
 
     def count(self, state: str) -> int:
         return sum(pair.state == state for pair in self.pairs)
@@ -53,7 +59,7 @@ class Alignment:
 
 def align(a: Run, b: Run) -> Alignment:
     """Align two runs. A call with the same arguments and another result is changed: the world, not the agent, differed."""
-    left, right = a.acts, b.acts
+    left, right = a.acts[:MAX_ACTS], b.acts[:MAX_ACTS]
     pairs: list[Pair] = []
     for tag, i1, i2, j1, j2 in blocks([sign(act) for act in left], [sign(act) for act in right]):
         if tag == "equal":
@@ -61,7 +67,7 @@ def align(a: Run, b: Run) -> Alignment:
         else:
             pairs += align_gap(left[i1:i2], right[j1:j2])
     parting = next((place for place, pair in enumerate(pairs) if pair.state != SAME), None)
-    return Alignment(pairs, parting)
+    return Alignment(pairs, parting, (len(a.acts) - len(left), len(b.acts) - len(right)))
 
 
 def sign(act: Act) -> Hashable:

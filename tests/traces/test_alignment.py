@@ -4,7 +4,7 @@ import time
 
 from tests.traces.signals.test_signals import make_run
 from traces.acts import Act, Run
-from traces.alignment import align, alone, fold
+from traces.alignment import MAX_ACTS, align, alone, fold
 
 ASKED = ("user", "Where is my order?")
 FOUND = ("get_order", {"id": "A1"}, "delivered")
@@ -112,3 +112,12 @@ def test_a_thousand_equal_steps_beside_nine_hundred():
     a = Run([Act("call", f"s{n}", name="f", arguments={}) for n in range(1000)])
     alignment = align(a, Run(a.acts[:900]))
     assert (alignment.count("same"), alignment.count("only_a")) == (900, 100)
+
+
+def test_very_long_runs_are_compared_up_to_a_bound_that_the_alignment_names():
+    acts = [Act("message", "s", role="user", text=f"{number}") for number in range(MAX_ACTS + 7)]
+    other = [Act("message", "s", role="user", text=f"other {number}") for number in range(50_000)]
+    alignment = align(Run(acts), Run(other))
+    assert alignment.left_out == (7, 50_000 - MAX_ACTS)
+    assert len(alignment.pairs) == MAX_ACTS
+    assert align(Run(acts[:5]), Run(acts[:9])).left_out == (0, 0)

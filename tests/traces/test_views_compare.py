@@ -1,9 +1,12 @@
 """The page of two runs side by side."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.factories import make_project, make_span
+from traces.models import SpanPayload
 from traces.services import ingest_spans
 
 pytestmark = pytest.mark.django_db
@@ -83,3 +86,29 @@ def test_queries_do_not_grow_with_the_runs(client, project, django_assert_max_nu
     a, b = send(project, "aa" * 16, "A1", "x", steps=60), send(project, "bb" * 16, "A2", "x", steps=60)
     with django_assert_max_num_queries(14):
         page(client, a=a, b=b)
+
+
+def test_long_runs_are_compared_in_part_and_aligned_once(client, project, monkeypatch):
+    monkeypatch.setattr("traces.alignment.MAX_ACTS", 4)
+    monkeypatch.setattr("traces.views.compare.MAX_ACTS", 4)
+    monkeypatch.setattr("traces.views.compare.KEPT_FROM", 1)
+    a, b = send(project, "a" * 32, "1", "Here.", steps=5), send(project, "b" * 32, "1", "There.", steps=3)
+    html = page(client, a=a, b=b).content.decode()
+    assert "The first 4 steps of each run are compared. After them A has 3 more and B 1." in html
+    assert "The two runs are the same, as far as they are compared." in html
+
+    def reads_spans():
+        with CaptureQueriesContext(connection) as asked:
+            assert page(client, a=a, b=b, all=1).status_code == 200
+        return any(SpanPayload._meta.db_table in query["sql"] for query in asked.captured_queries)
+
+    assert not reads_spans()
+    more = make_span(
+        trace_id=a,
+        span_id="end",
+        kind="llm",
+        start_ns=T + 10**8,
+        output_messages=[{"role": "assistant", "content": "No."}],
+    )
+    ingest_spans(project, [more])
+    assert reads_spans()

@@ -1,6 +1,6 @@
 """Two runs side by side."""
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
@@ -11,10 +11,13 @@ from django.views.decorators.http import require_GET
 from accounts.access import ProjectRequest, project_page
 from traces import page_queries, queries
 from traces.acts import read_run
-from traces.alignment import ONLY_A, ONLY_B, Alignment, align, alone, fold
+from traces.alignment import MAX_ACTS, ONLY_A, ONLY_B, Alignment, align, alone, fold
 from traces.models import Trace
+from traces.recent import Recent
 
 MAX_ROWS = 400  # steps that are drawn; the rest is a page further
+KEPT_FROM = 500  # spans of both runs together from which their alignment is kept: shorter ones are fast
+ALIGNMENTS = Recent(size=2, seconds=60)
 FIGURES = (
     ("duration_ms", "Latency"),
     ("total_tokens", "Tokens"),
@@ -38,11 +41,13 @@ def compare_runs(request: ProjectRequest) -> HttpResponse:
     a, b = traces["a"], traces["b"]
     if a is None or b is None:
         return render(request, "traces/compare_runs.html", context, status=404 if missing else 200)
-    alignment = align(read_run(queries.span_records(a)), read_run(queries.span_records(b)))
+    alignment = alignment_of(a, b)
     context |= {
         "a": a,
         "b": b,
         "figures": [figure(name, label, a, b) for name, label in FIGURES],
+        "left_out": alignment.left_out if any(alignment.left_out) else None,
+        "max_acts": MAX_ACTS,
         "alone": [alone(alignment, ONLY_A), alone(alignment, ONLY_B)],
         "same_count": alignment.count("same"),
         "changed_count": alignment.count("changed"),
@@ -50,6 +55,20 @@ def compare_runs(request: ProjectRequest) -> HttpResponse:
         "swap_url": f"{reverse('traces:compare_runs', args=[request.project.slug])}?{urlencode({'a': b.trace_id, 'b': a.trace_id})}",
     }
     return render(request, "traces/compare_runs.html", context)
+
+
+def alignment_of(a: Trace, b: Trace) -> Alignment:
+    """Return two runs aligned. Those with many spans are read once for the pages of their steps, unless spans have arrived."""
+    is_large = a.span_count + b.span_count >= KEPT_FROM
+    runs = (a, b)
+    key = tuple((run.pk, run.span_count, page_queries.change_count(run)) for run in runs) if is_large else None
+    kept = ALIGNMENTS.get(key) if key else None
+    if kept is not None:
+        return cast(Alignment, kept)
+    made = align(read_run(queries.span_records(a)), read_run(queries.span_records(b)))
+    if key:
+        ALIGNMENTS.put(key, made)
+    return made
 
 
 def figure(name: str, label: str, a: Trace, b: Trace) -> dict[str, Any]:
