@@ -56,6 +56,7 @@ def add_tag(trace: Trace, tag: str, *, span_id: str = "", user: User | None = No
     """Give a trace, or a span, a tag; the same again is the same. Raises PeopleError."""
     tag = clean(" ".join(tag.split()).replace(",", ""), MAX_TAG, "tag")
     with transaction.atomic():
+        lock(trace)
         made, _ = PersonTag.objects.get_or_create(
             trace=trace,
             span_id=check_span(trace, span_id),
@@ -69,8 +70,14 @@ def add_tag(trace: Trace, tag: str, *, span_id: str = "", user: User | None = No
 def remove_tag(trace: Trace, tag: str, *, span_id: str = "") -> None:
     """Take a tag away that a person gave."""
     with transaction.atomic():
+        lock(trace)
         PersonTag.objects.filter(trace=trace, span_id=span_id, tag=tag).delete()
         follow_tags(trace)
+
+
+def lock(trace: Trace) -> None:
+    """Let nobody else write the tags of a trace until this transaction ends: their terms are read from all of them."""
+    list(Trace.objects.select_for_update().filter(pk=trace.pk).values_list("pk", flat=True))
 
 
 def follow_tags(trace: Trace) -> None:

@@ -3,13 +3,15 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Membership, User
 from tests.factories import make_project, make_trace
 from tests.traces.test_signal_rows import ID, make_records
-from traces import signal_rows
+from traces import people, signal_rows
 from traces.list_queries import trace_page
 from traces.models import Note, PersonTag, ReadingSettings, SavedView, Trace
 from traces.services import ingest_spans
@@ -203,6 +205,16 @@ def test_what_nobody_owns_is_not_for_everybody(client, project, run, login_on):
     assert buttons()[0]
     client.post(links[0])
     assert Note.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_whoever_writes_tags_has_the_trace_locked_before_it_reads_or_writes_any(run):
+    for change in (people.add_tag, people.remove_tag):
+        with CaptureQueriesContext(connection) as queries:
+            change(run, "vip")
+        asked = [one["sql"] for one in queries if "SAVEPOINT" not in one["sql"] and "BEGIN" not in one["sql"]]
+        assert 'FROM "traces_trace"' in asked[0]
+        assert ("FOR UPDATE" in asked[0]) is (connection.vendor == "postgresql")
 
 
 def test_the_api_has_signals_notes_and_tags(client, project, run):
