@@ -56,7 +56,7 @@ def cited(project_pk: int, texts: Iterable[str]) -> list[list[Piece]]:
     keys = dict(named.values_list("pk", "trace_id"))
     there: set[tuple[str, str]] = {(trace_id, "") for trace_id in keys.values()}
     if spans := {tag.span_id for tag in tags if tag.span_id}:
-        rows = Span.objects.filter(trace__in=keys, span_id__in=spans).values_list("trace", "span_id")
+        rows = Span.objects.filter(trace__in=keys, span_id__in=spans).values_list("trace_id", "span_id")
         there |= {(keys[trace], span_id) for trace, span_id in rows}
     return [
         [Piece(piece.text, piece.trace_id, piece.span_id, (piece.trace_id, piece.span_id) in there) for piece in pieces]
