@@ -4,7 +4,7 @@ A model call's input repeats the turns before it; only what is new there joins t
 tool spans where the model's messages lack them, and runs without any message are read from their spans' inputs and outputs.
 """
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -76,7 +76,7 @@ class AskedCalls:
     by_id: OpenCalls[Place] = field(default_factory=OpenCalls)
     asked: dict[Place, dict[str, Any]] = field(default_factory=dict)  # those with an id that are open
     waiting: dict[Place, dict[str, Any]] = field(default_factory=dict)  # those that nothing has answered yet
-    by_name: dict[Hashable, deque[Place]] = field(default_factory=lambda: defaultdict(deque))
+    by_name: OpenCalls[Place] = field(default_factory=OpenCalls)
     spent: dict[Hashable, dict[str, Any]] = field(
         default_factory=dict
     )  # the first answered one without an id, of each name
@@ -85,7 +85,7 @@ class AskedCalls:
         """Add a call. `place`: its message, and its number there; the calls of earlier messages with its id are given up."""
         self.waiting[place] = call
         for name in names_of(call):
-            self.by_name[name].append(place)
+            self.by_name.ask(name, place)
         if not (call_id := call.get("id")):
             return
         while (old := self.by_id.find((trace_id, call_id))) is not None and old[0] != place[0]:
@@ -113,6 +113,7 @@ class AskedCalls:
         place = self.place_of(trace_id, call_id)
         if place is not None:
             self.waiting.pop(place, None)
+            self.by_name.close(place)
             self.close(place)
 
     def find(self, trace_id: str, call_id: str | None, tool: dict[str, Any]) -> dict[str, Any] | None:
@@ -120,22 +121,16 @@ class AskedCalls:
         if call_id and self.asked:
             return self.find_id(trace_id, call_id)
         names = names_of(tool)
-        place = next((place for place in map(self.first, names) if place is not None), None)
+        place = next((place for place in map(self.by_name.find, names) if place is not None), None)
         if place is None:
             return next((self.spent[name] for name in names if name in self.spent), None)
         call = self.waiting[place]
         if not call.get("id"):
             del self.waiting[place]
+            self.by_name.close(place)
             for name in names_of(call):
                 self.spent.setdefault(name, call)
         return call
-
-    def first(self, name: Hashable) -> Place | None:
-        """Return the first call of a name that nothing has answered yet."""
-        queue = self.by_name.get(name)
-        while queue and queue[0] not in self.waiting:
-            queue.popleft()
-        return queue[0] if queue else None
 
 
 def names_of(call: dict[str, Any]) -> tuple[Hashable, Hashable]:

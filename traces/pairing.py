@@ -5,10 +5,10 @@ with it and is open still, within its trace and agent; of calls that one message
 grows with the number of calls.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import orjson
 
@@ -20,28 +20,33 @@ Place = tuple[int, int]  # number of the entry in the conversation, number of th
 
 
 class OpenCalls(Generic[Call]):
-    """Calls that wait for a result, by keys of any kind; a call may wait under several."""
+    """Calls that wait for a result, by keys of any kind; a call may wait under several.
+
+    Each key has a list of groups, one a message that asked: the message, the place of its first open call, its calls. Lists and no
+    deques: most keys have one call, and a deque takes five times the memory.
+    """
 
     def __init__(self) -> None:
-        self.groups: dict[Hashable, list[tuple[Hashable, deque[Call]]]] = defaultdict(list)
+        self.groups: dict[Hashable, list[list[Any]]] = {}
         self.closed: set[Call] = set()
 
-    def ask(self, key: Hashable, call: Call, message: Hashable) -> None:
+    def ask(self, key: Hashable, call: Call, message: Hashable = None) -> None:
         """Add a call under a key. `message`: what asked, so that calls of one message stand in their order."""
-        groups = self.groups[key]
-        if not groups or groups[-1][0] != message:
-            groups.append((message, deque()))
-        groups[-1][1].append(call)
+        groups = self.groups.setdefault(key, [])
+        if groups and groups[-1][0] == message:
+            groups[-1].append(call)
+        else:
+            groups.append([message, 2, call])
 
     def find(self, key: Hashable) -> Call | None:
         """Return the open call of a key: of the latest message that has one, the first."""
         groups = self.groups.get(key)
         while groups:
-            waiting = groups[-1][1]
-            while waiting and waiting[0] in self.closed:
-                waiting.popleft()
-            if waiting:
-                return waiting[0]
+            group = groups[-1]
+            while group[1] < len(group) and group[group[1]] in self.closed:
+                group[1] += 1
+            if group[1] < len(group):
+                return cast(Call, group[group[1]])
             groups.pop()
         return None
 
@@ -68,11 +73,10 @@ def pair_calls(entries: Sequence[dict[str, Any]], records: Sequence[SpanRecord])
     """
     found = Pairs()
     spans = ToolSpans(entries, records)
-    by_id: OpenCalls[Place] = OpenCalls()
-    by_name: dict[Hashable, deque[Place]] = defaultdict(deque)
+    waiting: OpenCalls[Place] = OpenCalls()  # by id, and by name
     last: dict[Hashable, Place] = {}
     of_span: dict[tuple[str, str], Place] = {}
-    answered = by_id.closed
+    answered = waiting.closed
     for number, entry in enumerate(entries):
         agent = agent_key(entry)
         if is_result(entry):
@@ -82,19 +86,15 @@ def pair_calls(entries: Sequence[dict[str, Any]], records: Sequence[SpanRecord])
                 place = None
             if place is None and call_id:
                 keys = (*agent, call_id), (agent[0], None, call_id)
-                open_calls = (by_id.find(key) for key in keys)
-                place = next((one for one in open_calls if one is not None), None)
+                place = next((one for one in map(waiting.find, keys) if one is not None), None)
                 place = place or next((last[key] for key in keys if key in last), None)
             elif place is None:
-                waiting = by_name.get((*agent, str(entry.get("name") or "")))
-                while waiting and waiting[0] in answered:
-                    waiting.popleft()
-                place = waiting[0] if waiting else None
+                place = waiting.find((*agent, "name", str(entry.get("name") or "")))
             if place is not None:
                 found.answers[number] = place
                 if place in answered:
                     found.later.add(number)
-                by_id.close(place)
+                waiting.close(place)
             continue
         for position, call in enumerate(entry.get("tool_calls") or ()):
             place = number, position
@@ -104,10 +104,10 @@ def pair_calls(entries: Sequence[dict[str, Any]], records: Sequence[SpanRecord])
                 of_span[span.trace_id, span.span_id] = place
             if call.get("id"):
                 for key in ((*agent, str(call["id"])), (agent[0], None, str(call["id"]))):
-                    by_id.ask(key, place, number)
+                    waiting.ask(key, place, number)
                     last[key] = place
             for name in {str(call.get("name") or ""), ""}:
-                by_name[(*agent, name)].append(place)
+                waiting.ask((*agent, "name", name), place)
     return found
 
 
@@ -115,23 +115,22 @@ class ToolSpans:
     """The spans of tools, each given to one call."""
 
     def __init__(self, entries: Sequence[dict[str, Any]], records: Sequence[SpanRecord]) -> None:
-        tools = [record for record in records if record.kind == "tool" and record.tool]
+        self.tools = tools = [record for record in records if record.kind == "tool" and record.tool]
         self.by_key = {(record.trace_id, record.span_id): record for record in tools}
-        self.queues: dict[Hashable, deque[SpanRecord]] = defaultdict(deque)
-        self.taken: set[tuple[str, str]] = set()
+        self.free: OpenCalls[int] = OpenCalls()  # numbers of `tools`
         self.told: dict[Hashable, SpanRecord] = {}  # that brought their call along: a message may ask for it afterwards
         brought = {entry_key(entry) for entry in entries if brings_call(entry)} & self.by_key.keys()
         repeated: defaultdict[Hashable, int] = defaultdict(int)
         for record in tools:
             repeated[span_call(record)] += 1
         self.repeated = {key for key, count in repeated.items() if count > 1}
-        for record in tools:
+        for number, record in enumerate(tools):
             key = span_call(record)
             if (record.trace_id, record.span_id) in brought:
                 continue
-            self.queues[key].append(record)
+            self.free.ask(key, number)
             if key in self.repeated:
-                self.queues[(*key, argument_digest((record.tool or {}).get("arguments")))].append(record)
+                self.free.ask((*key, argument_digest((record.tool or {}).get("arguments"))), number)
 
     def take(self, place: Place, entry: dict[str, Any], call: dict[str, Any]) -> SpanRecord | None:
         """Return the span that carried out a call, or None."""
@@ -141,21 +140,14 @@ class ToolSpans:
             self.told[span_call(own)] = own
             return own
         for key in ((trace_id, "id", str(call.get("id") or "")), (trace_id, "name", str(call.get("name") or ""))):
-            exact = (*key, argument_digest(call.get("arguments"))) if key in self.repeated else None
-            found = self.first(exact) or self.first(key)
-            if found is not None:
-                self.taken.add((found.trace_id, found.span_id))
-                return found
+            exact = self.free.find((*key, argument_digest(call.get("arguments")))) if key in self.repeated else None
+            number = self.free.find(key) if exact is None else exact
+            if number is not None:
+                self.free.close(number)
+                return self.tools[number]
             if key in self.told:
                 return self.told.pop(key)
         return None
-
-    def first(self, key: Hashable) -> SpanRecord | None:
-        """Return the first span of a queue that no call has."""
-        queue = self.queues.get(key)
-        while queue and (queue[0].trace_id, queue[0].span_id) in self.taken:
-            queue.popleft()
-        return queue[0] if queue else None
 
 
 def span_call(record: SpanRecord) -> tuple[str, str, str]:

@@ -382,6 +382,8 @@ def test_a_call_that_its_tool_brought_along_is_not_open_where_a_message_asks_for
 
 
 def test_thousands_of_calls_with_one_id_are_paired_in_a_time_that_grows_with_them():
+    """Eight times as many take about eight times as long; with a look at every call before, 64 times."""
+
     def seconds(count):
         records = run_with_one_id(tools=True, histories=False, orders=range(count))
         begun = time.process_time()
@@ -389,4 +391,4 @@ def test_thousands_of_calls_with_one_id_are_paired_in_a_time_that_grows_with_the
         return time.process_time() - begun
 
     seconds(200)
-    assert min(seconds(4_000) for _ in range(2)) < 3 * min(seconds(2_000) for _ in range(2)) + 0.05
+    assert min(seconds(8_000) for _ in range(2)) < 22 * min(seconds(1_000) for _ in range(2))
