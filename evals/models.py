@@ -33,11 +33,19 @@ def file_public_id() -> str:
 # Datasets --------------------------------------------------------------------------------------------------------
 
 
+class LivingDatasets(models.Manager["Dataset"]):
+    """Datasets that are not being deleted."""
+
+    def get_queryset(self) -> models.QuerySet["Dataset"]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Dataset(models.Model):
     """A set of cases. Its rows are valid from one revision to another; a used revision never changes.
 
     An implicit one holds the rows that a run brought along (`/v1/evals`): it is in no list, is known by the digest of its rows so
-    that the same rows are kept once, and goes with the last run that used it.
+    that the same rows are kept once, and goes with the last run that used it. One that is deleted is hidden at once, under a slug of
+    its own, and a worker takes its rows away.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="datasets")
@@ -47,6 +55,10 @@ class Dataset(models.Model):
     is_implicit = models.BooleanField(default=False)
     rows_digest = models.CharField(max_length=64, blank=True, help_text="Of an implicit dataset's rows")
     created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, help_text="Asked to be deleted; the worker is at it")
+
+    objects = LivingDatasets()
+    every = models.Manager()  # noqa: DJ012  no field
 
     class Meta:
         constraints = [

@@ -279,7 +279,7 @@ def items_not_shared(dataset: Dataset, number: int, other: int) -> dict[str, Ite
 def revision_choices(project: Project) -> list[DatasetRevision]:
     """Return every dataset's revisions, datasets by name and newest revision first."""
     revisions = DatasetRevision.objects.filter(
-        dataset__project=project, dataset__is_implicit=False, item_count__gt=0
+        dataset__project=project, dataset__is_implicit=False, dataset__deleted_at=None, item_count__gt=0
     ).select_related("dataset")
     return list(revisions.order_by("dataset__name", "dataset_id", F("number").desc()))
 

@@ -15,6 +15,7 @@ from evals.models import (
     Candidate,
     CandidateKind,
     Comparison,
+    Dataset,
     DatasetRevision,
     Eval,
     EvalGrader,
@@ -142,6 +143,8 @@ def create_comparison(
     Raises BadComparison or evals.graders.BadConfig; then nothing is written.
     """
     check_comparison(project, revision, candidates, trials, ceiling_usd)
+    if not Dataset.objects.select_for_update().filter(pk=revision.dataset_id).exists():  # as `delete_dataset` does
+        raise BadComparison("The dataset was deleted.", param="revision")
     if not revision.dataset.is_implicit:  # rows of /v1 come as they are; there each result says what it lacks
         check_variables(revision, candidates, [spec.config for spec in graders] if eval is None else settings_of(eval))
     if eval is None:

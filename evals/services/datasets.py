@@ -131,7 +131,8 @@ def change_items(
 
     Rows that a run brought along and that somebody changes are a dataset like any other from then on.
     """
-    Dataset.objects.select_for_update().get(pk=dataset.pk)
+    if not Dataset.objects.select_for_update().filter(pk=dataset.pk).exists():
+        raise BadItems("The dataset was deleted.")
     if dataset.is_implicit:
         dataset.is_implicit, dataset.rows_digest = False, ""
         dataset.save(update_fields=["is_implicit", "rows_digest"])

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from accounts.models import Project, User
 from accounts.services import hide_project, write_audit
@@ -67,8 +68,14 @@ def name_dataset_loss(dataset: Dataset) -> list[Line]:
     return [line for line in lines if line[1]]
 
 
+@transaction.atomic
 def delete_dataset(dataset: Dataset, *, user: User | None = None) -> None:
-    """Delete a dataset, and the comparisons over it. Raises StillRunning."""
+    """Hide a dataset at once, so that no comparison of it begins or goes on; a worker deletes its rows and the comparisons over it.
+
+    Raises StillRunning.
+    """
+    if not Dataset.objects.select_for_update().filter(pk=dataset.pk).exists():  # as `create_comparison` does
+        return
     runs = runs_on(dataset)
     active = Comparison.objects.filter(runs__in=runs.filter(status__in=ACTIVE)).order_by("pk").first()
     if active is not None or runs.filter(status__in=ACTIVE).exists():
@@ -76,11 +83,20 @@ def delete_dataset(dataset: Dataset, *, user: User | None = None) -> None:
         raise StillRunning(f"{name} is at work on this dataset; cancel it first, or wait until it is done.")
     loss = {what: count for what, count, _ in name_dataset_loss(dataset)}
     write_audit("dataset.delete", dataset.slug, project=dataset.project, user=user, loss=loss)
+    runs.filter(status=RunStatus.PAUSED).update(status=RunStatus.CANCELLED)
+    dataset.deleted_at, dataset.slug = timezone.now(), f"deleted-{dataset.pk}"
+    dataset.save(update_fields=["deleted_at", "slug"])
+
+
+def finish_dataset(dataset: Dataset) -> None:
+    """Delete the rows of a dataset that is to go, and then itself."""
+    runs = runs_on(dataset)
+    runs.filter(status__in=(*ACTIVE, RunStatus.PAUSED)).update(status=RunStatus.CANCELLED)  # tried again meanwhile
     delete_rows(Sample.objects.filter(run__in=runs))
     delete_rows(runs)
     delete_rows(Comparison.objects.filter(dataset_revision__dataset=dataset))
     delete_rows(Item.objects.filter(dataset=dataset))
-    delete_rows(Dataset.objects.filter(pk=dataset.pk))
+    delete_rows(Dataset.every.filter(pk=dataset.pk))
 
 
 # Projects --------------------------------------------------------------------------------------------------------
@@ -109,7 +125,14 @@ def delete_project(project: Project, *, user: User | None = None) -> None:
 
 
 def finish_deletions() -> None:
-    """Delete the rows of projects that are to go. Killed, it goes on where it was; a project that cannot go holds up no other."""
+    """Delete the rows of datasets and projects that are to go. Killed, it goes on where it was; what cannot go holds up no other."""
+    for dataset in Dataset.every.exclude(deleted_at=None).order_by("pk"):
+        try:
+            finish_dataset(dataset)
+        except Exception:
+            log.exception(
+                "Rows of the deleted dataset %s could not be deleted; trying again with the next look.", dataset.pk
+            )
     for project in Project.every.exclude(deleted_at=None).order_by("pk"):
         try:
             finish_project(project)
@@ -133,7 +156,7 @@ def finish_project(project: Project) -> None:
         GraderVersion.objects.filter(grader__project=project),
         Grader.objects.filter(project=project),
         Item.objects.filter(dataset__project=project),
-        Dataset.objects.filter(project=project),
+        Dataset.every.filter(project=project),
         File.objects.filter(project=project),
         Call.objects.filter(project=project),
     ):

@@ -7,7 +7,15 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry, Project
 from evals.models import Comparison, Dataset, Item, RaterKind, Run, RunStatus, Sample, Score
-from evals.services import deletion
+from evals.services import (
+    BadComparison,
+    BadItems,
+    CandidateSpec,
+    add_items,
+    create_comparison,
+    create_dataset,
+    deletion,
+)
 from tests.evals.scored import make_scored
 from tests.factories import make_key, make_project, make_span
 from traces.deletion import delete_traces, name_loss
@@ -125,6 +133,10 @@ def test_dataset_goes_with_its_comparisons_after_its_page_has_named_them(client,
     assert ("sample", 4, "deleted; its trace is kept") in page.context["lines"]
     done = client.post(link, follow=True)
     assert "Deleted the dataset Cases." in done.content.decode()
+    assert not Dataset.objects.exists()
+    assert client.get(link).status_code == 404
+    deletion.finish_deletions()
+    assert not Dataset.every.exists()
     for model in (Dataset, Item, Comparison, Run, Sample, Score):
         assert model.objects.count() == 0, model
     assert AuditEntry.objects.get(action="dataset.delete").detail["loss"]["comparison"] == 1
@@ -137,6 +149,42 @@ def test_dataset_of_a_running_comparison_stays(client, project):
     answer = client.post(reverse("evals:delete_dataset", args=["shop", dataset.slug]), follow=True)
     assert "cancel it first" in answer.content.decode()
     assert Dataset.objects.filter(pk=dataset.pk).exists()
+
+
+@pytest.mark.django_db
+def test_no_comparison_begins_or_goes_on_over_a_dataset_that_is_being_deleted(project):
+    comparison = make_scored(project, [[None, None]], status=RunStatus.PAUSED)
+    revision = comparison.dataset_revision
+    deletion.delete_dataset(revision.dataset)
+    assert set(Run.objects.values_list("status", flat=True)) == {RunStatus.CANCELLED}
+    with pytest.raises(BadComparison, match="was deleted"):
+        create_comparison(
+            project, name="Late", revision=revision, candidates=[CandidateSpec(kind="given", label="Given")]
+        )
+    with pytest.raises(BadItems, match="was deleted"):
+        add_items(Dataset.every.get(), [{"input": "late"}])
+    assert create_dataset(project, name="Cases", items=[{"input": "a"}]).slug == "cases"  # the slug is free
+
+
+@pytest.mark.django_db
+def test_a_dataset_half_deleted_goes_on_being_deleted(project, monkeypatch):
+    comparison = make_scored(project, [[1.0, 0.0], [0.5, 1.0]])
+    deletion.delete_dataset(comparison.dataset_revision.dataset)
+    whole, calls = deletion.delete_rows, []
+
+    def break_off(rows):
+        calls.append(rows.model)
+        if len(calls) == 3:
+            raise RuntimeError("killed")
+        whole(rows)
+
+    monkeypatch.setattr(deletion, "delete_rows", break_off)
+    deletion.finish_deletions()
+    assert Item.objects.count() == 2
+    monkeypatch.undo()
+    deletion.finish_deletions()
+    assert not Dataset.every.exists()
+    assert not Comparison.objects.exists()
 
 
 @pytest.mark.django_db
