@@ -19,6 +19,7 @@ from django.db import OperationalError, connection, router
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Model
 
 KEPT_BACKUPS = 5
 # Commands that need no database, or that see to it themselves. All others of ours find one that is ready: see prepare_database.
@@ -65,13 +66,14 @@ def make_tables() -> None:
     to do where there are no rows, and what no model holds is made by `post_migrate`; a test compares the two ways.
     """
     recorder = MigrationRecorder(connection)
-    models = [
+    models: list[type[Model]] = [
         model
         for app in apps.get_app_configs()
         for model in router.get_migratable_models(app, connection.alias, include_auto_created=False)
     ]
+    models.insert(0, recorder.Migration)
     with connection.schema_editor(atomic=True) as editor:
-        for model in [recorder.Migration, *models]:
+        for model in models:
             if model._meta.can_migrate(connection):
                 editor.create_model(model)
         for app_label, name in sorted(MigrationLoader(None).disk_migrations or {}):
