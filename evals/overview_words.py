@@ -4,14 +4,14 @@ from typing import Protocol
 
 
 class Figures(Protocol):
-    """Runs of one period: how many, how many failed, how many only look fine."""
+    """Runs of one period: how many, how many failed, how many recovered from a failed step."""
 
     @property
     def runs(self) -> int: ...
     @property
     def errors(self) -> int: ...
     @property
-    def silent(self) -> int: ...
+    def recovered(self) -> int: ...
 
 
 SURE = 2.0  # standard errors: a change of the share of errors smaller than this is not called a change
@@ -78,11 +78,13 @@ def samples_apart(number: int) -> str:
     return f"{count(number, 'answer')} of {'a comparison is' if number == 1 else 'comparisons are'} not counted here"
 
 
-def silent_failures(now: Figures) -> str:
+def recovered_runs(now: Figures) -> str:
     """Say how many runs end well although a step in them failed, or nothing."""
-    if not now.silent:
+    if not now.recovered:
         return ""
     verb = (
-        "says it ended well although a step failed" if now.silent == 1 else "say they ended well although a step failed"
+        "says it ended well although a step failed"
+        if now.recovered == 1
+        else "say they ended well although a step failed"
     )
-    return f"{count(now.silent, 'more run')} {verb}."
+    return f"{count(now.recovered, 'more run')} {verb}."

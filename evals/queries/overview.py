@@ -10,7 +10,7 @@ from accounts.models import Project
 from evals.models import Comparison, Dataset, Item, Score
 from evals.queries.score_filter import written_name
 from rubrics.models import Rubric, RubricVersion
-from traces.models import Source, Status, Trace
+from traces.models import Source, Status, Trace, TraceTerm
 
 DAYS = 14
 DAY_NS = 86_400 * 10**9
@@ -25,13 +25,16 @@ def day_ns(day: date) -> int:
 
 @dataclass(frozen=True)
 class Period:
-    """Runs that started on the days from `start` up to `end` (UTC, left out). `cost_usd` is of the runs whose cost is known."""
+    """Runs that started on the days from `start` up to `end` (UTC, left out). `cost_usd` is of the runs whose cost is known.
+
+    `recovered`: those with a failed step that do not end in an error. `overview` counts separately the suspected silent failures.
+    """
 
     start: date
     end: date
     runs: int = 0
     errors: int = 0
-    silent: int = 0
+    recovered: int = 0
     cost_usd: float | None = None
     mean_ms: float | None = None
 
@@ -49,8 +52,12 @@ class Period:
         return f"{self.query} status:error"
 
     @property
-    def silent_query(self) -> str:
+    def recovered_query(self) -> str:
         return f"{self.query} errors:>0 -status:error"
+
+    @property
+    def suspected_query(self) -> str:
+        return f"{self.query} has:signal"
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class AgentRow:
     name: str
     runs: int
     errors: int
-    silent: int
+    recovered: int
     cost_usd: float | None
     runs_before: int
     errors_before: int
@@ -118,6 +125,7 @@ class Overview:
     samples: int  # answers of comparisons within the window, which are not counted as runs
     first_at_ns: int | None
     last_at_ns: int | None
+    suspected: int  # runs of the period that a detector of silent failures suspects
     days: list[Day]
     agents: list[AgentRow]
     agent_count: int
@@ -165,18 +173,25 @@ def within(traces: QuerySet[Trace], start: date, end: date) -> QuerySet[Trace]:
 
 
 FAILED = Q(status=Status.ERROR)
-SILENT = Q(error_count__gt=0) & ~FAILED
+RECOVERED = Q(error_count__gt=0) & ~FAILED
 
 
 def period(traces: QuerySet[Trace], start: date, end: date) -> Period:
     figures = within(traces, start, end).aggregate(
         runs=Count("id"),
         errors=Count("id", filter=FAILED),
-        silent=Count("id", filter=SILENT),
+        recovered=Count("id", filter=RECOVERED),
         cost_usd=Sum("cost_usd"),
         mean_ms=Avg("duration_ms"),
     )
     return Period(start, end, **figures)
+
+
+def suspected_count(project: Project, now: Period) -> int:
+    """Count the runs of a period that a detector of silent failures suspects: as `has:signal` finds them."""
+    terms = TraceTerm.objects.filter(project=project, key="signal").exclude(trace__source=Source.EVAL)
+    of_period = terms.filter(trace__sort_ns__gte=day_ns(now.start), trace__sort_ns__lt=day_ns(now.end))
+    return of_period.aggregate(n=Count("trace", distinct=True))["n"]
 
 
 def overview(project: Project, *, today: date | None = None) -> Overview:
@@ -194,6 +209,7 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         first_at_ns, last_at_ns = totals["first"], totals["last"]
         total, older = (total, totals["total"]) if total else (totals["total"], 0)
     low, scored, low_part = low_scores(project, *((day_ns(start), day_ns(end)) if now.runs else (None, None)))
+    suspected = suspected_count(project, now) if now.runs else 0
     samples = within(Trace.objects.filter(project=project, source=Source.EVAL), start, end).count()
     agents = agent_rows(traces, now, before) if now.runs else []
     rubric_count = Rubric.objects.filter(project=project, archived_at=None).count()
@@ -212,6 +228,7 @@ def overview(project: Project, *, today: date | None = None) -> Overview:
         before=before,
         total=total,
         older=older,
+        suspected=suspected,
         low=low,
         low_part=low_part,
         scored=scored,
@@ -326,11 +343,11 @@ def agent_rows(traces: QuerySet[Trace], now: Period, before: Period) -> list[Age
     """Count the runs of each agent in both periods, most runs first."""
     old = {name: (runs, errors) for name, runs, errors, _, _ in by_agent(within(traces, before.start, before.end))}
     rows = []
-    for name, runs, errors, silent, cost_usd in by_agent(within(traces, now.start, now.end)):
+    for name, runs, errors, recovered, cost_usd in by_agent(within(traces, now.start, now.end)):
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         condition = f'agent:"{escaped}"' if name else "-has:agent"
         past = old.get(name, (0, 0))
-        rows.append(AgentRow(name, runs, errors, silent, cost_usd, *past, f"{now.query} {condition}"))
+        rows.append(AgentRow(name, runs, errors, recovered, cost_usd, *past, f"{now.query} {condition}"))
     return sorted(rows, key=lambda row: (-row.runs, row.name))
 
 
@@ -340,10 +357,13 @@ def by_agent(traces: QuerySet[Trace]) -> list[tuple[str, int, int, int, float | 
         traces.order_by()
         .values("agent_name")
         .annotate(
-            runs=Count("id"), errors=Count("id", filter=FAILED), silent=Count("id", filter=SILENT), usd=Sum("cost_usd")
+            runs=Count("id"),
+            errors=Count("id", filter=FAILED),
+            recovered=Count("id", filter=RECOVERED),
+            usd=Sum("cost_usd"),
         )
     )
-    return list(figures.values_list("agent_name", "runs", "errors", "silent", "usd"))
+    return list(figures.values_list("agent_name", "runs", "errors", "recovered", "usd"))
 
 
 def worth_look(traces: QuerySet[Trace], start: date, end: date) -> list[Trace]:
@@ -351,8 +371,8 @@ def worth_look(traces: QuerySet[Trace], start: date, end: date) -> list[Trace]:
     recent = within(traces, start, end)
     failed = list(recent.filter(FAILED).order_by("-sort_ns", "-id")[:MAX_WORTH_LOOK])
     wanted = max(MAX_WORTH_LOOK - len(failed), 2)
-    silent = list(recent.filter(SILENT).order_by("-sort_ns", "-id")[:wanted])
-    return [*failed[: MAX_WORTH_LOOK - len(silent)], *silent]
+    recovered = list(recent.filter(RECOVERED).order_by("-sort_ns", "-id")[:wanted])
+    return [*failed[: MAX_WORTH_LOOK - len(recovered)], *recovered]
 
 
 def steps(*, has_traces: bool, published: int, datasets: int, comparisons: int) -> list[Step]:

@@ -27,7 +27,7 @@ def overview(request: ProjectRequest) -> HttpResponse:
         "window": days,
         "headline": overview_words.headline(found.now, total=found.total, days=days, agents=found.agent_count),
         "change": overview_words.change(found.now, found.before, days=days),
-        "silent": overview_words.silent_failures(found.now),
+        "recovered": overview_words.recovered_runs(found.now),
         "low": overview_words.low_scores(found.low, found.scored),
         "samples_apart": overview_words.samples_apart(found.samples),
         "older_said": overview_words.count(found.older, "older run"),

@@ -8,6 +8,7 @@ from rubrics.services import create_rubric, publish_version
 from rubrics.standard import CriterionText, LevelText, Standard
 from tests.factories import make_project, make_trace
 from traces.list_queries import matching_traces
+from traces.models import TraceTerm
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +50,7 @@ def test_an_empty_project_says_so_and_what_to_do_first(client, project):
 def test_figures_count_the_agents_runs_of_the_window_and_of_the_one_before(project):
     make_runs(project)
     found = queries.overview(project)
-    assert (found.now.runs, found.now.errors, found.now.silent, found.now.cost_usd) == (5, 1, 1, 0.5)
+    assert (found.now.runs, found.now.errors, found.now.recovered, found.now.cost_usd) == (5, 1, 1, 0.5)
     assert (found.before.runs, found.before.errors) == (2, 1)
     assert sum(day.runs for day in found.days) == 5
     assert sum(day.errors for day in found.days) == 1
@@ -61,7 +62,7 @@ def test_every_figure_agrees_with_the_list_that_it_links_to(project):
     counted = [
         (found.now.query, found.now.runs),
         (found.now.error_query, found.now.errors),
-        (found.now.silent_query, found.now.silent),
+        (found.now.recovered_query, found.now.recovered),
         (found.before.query, found.before.runs),
         *((day.query, day.runs) for day in found.days),
         *((row.query, row.runs) for row in found.agents),
@@ -71,10 +72,24 @@ def test_every_figure_agrees_with_the_list_that_it_links_to(project):
         assert matching_traces(project, query).count() == number, query
 
 
+def test_suspected_silent_failures_are_counted_apart_and_linked_to_the_runs(client, project):
+    make_runs(project)
+    found = queries.overview(project)
+    assert found.suspected == 0
+    newest = matching_traces(project, found.now.query).order_by("-sort_ns").first()
+    old = matching_traces(project, found.before.query).first()
+    for trace, detector in ((newest, "loop"), (newest, "unfinished"), (old, "loop")):
+        TraceTerm.objects.create(project=project, trace=trace, key="signal", value=detector)
+    found = queries.overview(project)
+    assert found.suspected == 1
+    assert list(matching_traces(project, found.now.suspected_query)) == [newest]
+    assert "has%3Asignal" in client.get("/p/default/overview").text
+
+
 def test_agents_are_listed_by_runs_with_those_without_a_name(project):
     make_runs(project)
     rows = queries.overview(project).agents
-    assert {(row.name, row.runs, row.errors, row.silent) for row in rows} == {
+    assert {(row.name, row.runs, row.errors, row.recovered) for row in rows} == {
         ("a", 2, 1, 0),
         ('b "x"', 2, 0, 1),
         ("", 1, 0, 0),

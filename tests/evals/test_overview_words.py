@@ -7,7 +7,7 @@ from evals import overview_words
 class Figures:
     runs: int = 0
     errors: int = 0
-    silent: int = 0
+    recovered: int = 0
 
 
 def headline(now, total=None):
