@@ -123,6 +123,17 @@ def test_trace_summary_facets_respect_the_other_filters_but_not_their_own(projec
     assert counts(both, "tool") == {"get_order": 2, "refund": 1}
 
 
+@pytest.mark.django_db
+def test_a_run_that_was_sent_with_a_tag_and_given_it_by_a_person_counts_once(project):
+    for number, terms in enumerate(({"tag": ["vip"], "person_tag": ["vip", "late"]}, {"person_tag": ["vip"]})):
+        make_trace(project, name=f"run {number}", start_ns=NOW_NS - HOUR, terms=terms)
+    summary = trace_summary(project, parse(""), since_ns=None, now=NOW)
+    assert {value.label: value.count for facet in summary.facets if facet.key == "tag" for value in facet.values} == {
+        "vip": 2,
+        "late": 1,
+    }
+
+
 def test_trace_summary_every_facet_count_is_what_its_link_finds(project):
     make_shop(project)
     summary = trace_summary(project, parse("status:ok,error"), since_ns=None, now=NOW)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from accounts.models import Project
 from traces import search
@@ -236,6 +236,10 @@ def term_counts(pks: list[int], keys: list[str]) -> dict[str, Counter[str]]:
     )
     for key, value, count in found:
         counts[SAME_FACET.get(key, key)][value] += count
+    for one in {key for key, _, _ in found}.intersection(SAME_FACET):
+        other = TraceTerm.objects.filter(trace=OuterRef("trace"), key=SAME_FACET[one], value=OuterRef("value"))
+        twice = TraceTerm.objects.filter(Exists(other), key=one, trace__pk__among=pks).order_by().values_list("value")
+        counts[SAME_FACET[one]].subtract(dict(twice.annotate(n=Count("trace"))))
     return counts
 
 
