@@ -203,8 +203,10 @@ def agent_page(
 ) -> AgentPage | None:
     """Return one agent's figures, or None where it has no run in the range."""
     rows, is_partial = read_rows(project, since_ns=since_ns, with_evals=with_evals, agent_name=name)
-    if not rows:
-        rows, is_partial = read_rows(project, since_ns=since_ns, with_evals=with_evals, agent_name="", agent_id=name)
+    unnamed, is_more = read_rows(project, since_ns=since_ns, with_evals=with_evals, agent_name="", agent_id=name)
+    if unnamed:  # as the list of agents counts them
+        both = sorted([*rows, *unnamed], key=lambda row: (-row.sort_ns, -row.pk))
+        rows, is_partial = both[:CAP], is_partial or is_more or len(both) > CAP
     if not rows:
         return None
     suspected = suspected_of(rows, project)

@@ -54,6 +54,16 @@ def test_agent_page_by_day_model_and_version(client, project):
     assert "after%3A2026-" in html
 
 
+def test_agent_page_counts_runs_that_give_the_name_as_an_id_as_the_list_does(project):
+    for hour, fields in enumerate(
+        ({"agent_name": "bot"}, {"agent_id": "bot"}, {"agent_name": "other", "agent_id": "bot"})
+    ):
+        make_trace(project, start_ns=T + hour * DAY // 24, **fields)
+    listed = {row.name: row.runs for row in rollups.agents(project).rows}
+    assert listed == {"bot": 2, "other": 1}
+    assert rollups.agent_page(project, "bot").total.runs == 2
+
+
 def test_the_lists_link_to_filtered_runs_and_escape(client, project):
     make_week(project)
     html = page(client, "session_list").content.decode()
