@@ -22,6 +22,7 @@ from traces.text_index import Numbers, body_role, body_words, store_of, unpack, 
 from traces.words import Excerpt, Need, Plan, Sought, encode, excerpt, expand, fold, parts_of, plan
 
 MANY = 5_000  # texts that are held as a list of keys; beyond it each is asked for when it is met
+SURELY_MANY = 50_000  # texts that PostgreSQL expects, so that they are not counted first
 FEW = 1_500  # texts from which the way to their traces is followed
 MOST_TRACES = 20_000  # traces that are held as a list of keys
 MOST_WORDS = 1_000  # words of the index that a piece of a word stands for
@@ -194,6 +195,10 @@ def index_keys(project: Project, expression: str) -> Numbers | None:
     """Return the keys of the texts that the index names, or None beyond MANY."""
     if connection.vendor == "postgresql":
         sql = "SELECT id FROM traces_searchtext WHERE tokens @@ %s::tsquery AND project_id = %s LIMIT %s"
+        # The index gives none before it has gathered all, so that many are not asked for where PostgreSQL expects that many.
+        ((guess,),) = store_of().read(f"EXPLAIN (FORMAT JSON) {sql.replace(' LIMIT %s', '')}", [expression, project.pk])
+        if guess[0]["Plan"]["Plan Rows"] > SURELY_MANY:
+            return None
     else:
         sql = (
             "SELECT t.id FROM traces_searchindex CROSS JOIN traces_searchtext t ON t.id = traces_searchindex.rowid"
@@ -206,7 +211,11 @@ def index_keys(project: Project, expression: str) -> Numbers | None:
 def index_filter(expression: str, keys: Numbers) -> set[int]:
     """Return those of some texts that the index names."""
     if connection.vendor == "postgresql":
-        sql = "SELECT id FROM traces_searchtext WHERE id = ANY(%s) AND tokens @@ %s::tsquery"
+        # Apart, or all that the index names would be read each time, to be narrowed down to these few.
+        sql = (
+            "WITH asked AS MATERIALIZED (SELECT id, tokens FROM traces_searchtext WHERE id = ANY(%s))"
+            " SELECT id FROM asked WHERE tokens @@ %s::tsquery"
+        )
         return {row[0] for row in store_of().read(sql, [keys.tolist(), expression])}
     sql = "SELECT rowid FROM traces_searchindex WHERE traces_searchindex MATCH %s AND rowid BETWEEN %s AND %s"
     found: set[int] = set()
