@@ -4,10 +4,12 @@ Where a trace may have several values (models, tools, tags) the filter is an EXI
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models import Value as Literal
 
@@ -143,8 +145,7 @@ def condition_meaning(condition: Condition, project: Project) -> Meaning:
     if key.name == "tag":  # as sent, or given by people
         return term_filter(project, ("tag", "person_tag"), condition.values)
     if key.name == "note":
-        said = any_of(condition.values, lambda value: Q(text__icontains=value.text.strip("*")))
-        return noted(project, said)
+        return noted(project, any_of(condition.values, note_says))
     if key.name in TERM_KEYS:
         return term_filter(project, (key.name,), condition.values)
     if key.name == "error":
@@ -245,6 +246,14 @@ def term_filter(project: Project, keys: Sequence[str], values: tuple[Value, ...]
     wanted = text_filter("value", values) if values else Q()
     own = TraceTerm.objects.filter(wanted, trace=OuterRef("pk"), key__in=keys)
     return Meaning(Q(Asked(own.annotate(is_there=Literal(True)).values("is_there")[:1])))
+
+
+def note_says(value: Value) -> Q:
+    """Return the filter of notes that hold a text, in any case; `*` is any text. A search takes as long as the note is, no longer."""
+    parts = [re.escape(part) for part in (value.text.split("*") if value.is_pattern else [value.text]) if part]
+    if connection.vendor == "postgresql":
+        return Q(text__iregex=".*".join(parts))
+    return Q(text__iregex=r"\A(?s:" + "".join(f"(?>.*?{part})" for part in parts) + ")")
 
 
 def noted(project: Project, said: Q) -> Meaning:

@@ -77,6 +77,13 @@ def test_notes_are_kept_found_and_deleted(client, project, run):
     assert found(project, 'note:"wrong carrier"') == [ID]
     assert found(project, "has:note") == [ID]
     assert found(project, "note:nothing") == []
+    Note.objects.update(text="The ÜBER order\nwas wrong. 100%")
+    for query, number in (
+        ("note:*order*wrong*", 1), ("note:*wrong*order*", 0), ("note:über*ORDER", 1), ("note:WRONG.", 1),
+        ("note:wrong_", 0), ('note:"100%"', 1), ("note:order.was", 0), ("note:*", 1),
+    ):  # fmt: skip
+        assert len(found(project, query)) == number, query
+    Note.objects.update(text="wrong carrier")
     client.post(url("delete_note", ID, note.pk))
     assert Note.objects.count() == 0
     assert AuditEntry.objects.filter(action="note.delete").exists()
