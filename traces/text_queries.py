@@ -28,7 +28,7 @@ MOST_TRACES = 20_000  # traces that are held as a list of keys
 MOST_WORDS = 1_000  # words of the index that a piece of a word stands for
 CACHED_WORDS = 64 * 1024 * 1024  # bytes of lists of words that a process keeps at hand
 LOOK_AT = (150, 300, 600, 1_200, 2_400)  # traces looked at in one go along the list; the last goes on
-IN_TIME_S = 0.12  # for looking along the list, before a page is given with what was found
+IN_TIME_S = 0.1  # for looking along the list, before a page is given with what was found
 BELOW = """
     WITH RECURSIVE below(id) AS (
         SELECT n.id FROM traces_messagenode n WHERE n.body_id IN {values}

@@ -26,7 +26,7 @@ from traces.text_queries import Clock
 
 CAP = 5_000  # traces that figures and facets look at
 TEXT_CAP = 500  # the same where words are asked along the list
-FIGURES_IN_S = 0.08  # for asking them; half of it for each facet that the query narrows
+FIGURES_IN_S = 0.06  # for asking them; half of it for each facet that the query narrows
 
 
 @dataclass(frozen=True)
