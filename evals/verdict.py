@@ -92,7 +92,7 @@ def why_unsure(difference: Difference) -> str:
     """Say what keeps a difference whose interval leaves zero out from being sure: its own test, or the tests beside it."""
     p_value, p_adjusted = difference.p_value, difference.p_adjusted
     if p_value is not None and p_value > 1 - LEVEL:
-        return f"the test does not leave chance out as the interval does (p {chance(p_value)})"
+        return f"not beyond chance by the test over the paired items (p {chance(p_value)})"
     return f"not beyond chance once all tests of this comparison are counted (p {chance(p_adjusted)})"
 
 

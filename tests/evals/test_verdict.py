@@ -49,7 +49,7 @@ def test_where_the_only_test_does_not_pass_no_other_test_is_blamed_and_the_advic
     unsure = pair_verdict(
         replace(difference, p_adjusted=difference.p_value), a=A, b=B, grader="correctness", scale=(0.0, 1.0), final=True
     )
-    assert unsure.sentence.endswith("), but the test does not leave chance out as the interval does (p 0.06).")
+    assert unsure.sentence.endswith("), but not beyond chance by the test over the paired items (p 0.06).")
     assert "all tests" not in unsure.text
     assert unsure.advice == "About 7 more items would show a difference of 0.18."
 
