@@ -71,9 +71,8 @@ def load_demo(
         if sent is not None:
             sent.result()
     finally:
-        aside.shutdown(
-            wait=False
-        )  # whoever asks to stop is not kept waiting for an answer: the server goes, and the sending with it
+        # Who asks to stop is not kept waiting for an answer: the server goes, and the sending with it.
+        aside.shutdown(wait=False)
     if run:
         count = mark_recent_runs(project, versions[1])
         progress(f"{count} recent runs marked by the rubric “{versions[1].rubric.name}”.")

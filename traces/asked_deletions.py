@@ -4,6 +4,7 @@ A row stands until the last of its traces is gone. Whoever works on it says so e
 STALE is anybody's.
 """
 
+import logging
 from datetime import timedelta
 
 from django.db.models import Q, QuerySet, Sum
@@ -14,6 +15,7 @@ from traces.deletion import delete_traces
 from traces.models import AskedDeletion, Trace
 from traces.page_queries import traces_of_session
 
+log = logging.getLogger(__name__)
 AT_ONCE_TRACES = 500  # more, or more spans, is no work for a request
 AT_ONCE_SPANS = 10_000
 STALE = timedelta(minutes=2)
@@ -58,12 +60,19 @@ def finish(asked: AskedDeletion) -> tuple[int, int]:
 
 
 def finish_due() -> int:
-    """Finish the deletions that nobody is at: large ones, and those whose worker or request was killed. Returns how many."""
+    """Finish the deletions that nobody is at: large ones, and those whose worker or request was killed. Returns how many.
+
+    One that fails is in the log, is tried again after STALE, and holds up no other.
+    """
     done = 0
     free = Q(taken_at=None) | Q(taken_at__lt=timezone.now() - STALE)
     for asked in AskedDeletion.objects.filter(free, project__deleted_at=None).select_related("project", "user"):
         mine = AskedDeletion.objects.filter(free, pk=asked.pk).update(taken_at=timezone.now())
-        if mine:
+        if not mine:
+            continue
+        try:
             finish(asked)
             done += 1
+        except Exception:
+            log.exception("The %s %s could not be deleted; trying again later.", asked.kind, asked.name)
     return done

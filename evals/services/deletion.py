@@ -1,6 +1,7 @@
 """Deleting datasets and projects: named before it happens, in short transactions, audited. Traces: `traces.deletion`."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -34,7 +35,6 @@ from traces.services import choose_store
 log = logging.getLogger(__name__)
 ROWS_AT_ONCE = 500
 Line = tuple[str, int, str]
-ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 
 class StillRunning(Exception):
@@ -77,8 +77,8 @@ def delete_dataset(dataset: Dataset, *, user: User | None = None) -> None:
     if not Dataset.objects.select_for_update().filter(pk=dataset.pk).exists():  # as `create_comparison` does
         return
     runs = runs_on(dataset)
-    active = Comparison.objects.filter(runs__in=runs.filter(status__in=ACTIVE)).order_by("pk").first()
-    if active is not None or runs.filter(status__in=ACTIVE).exists():
+    active = Comparison.objects.filter(runs__in=runs.filter(status__in=RunStatus.active())).order_by("pk").first()
+    if active is not None or runs.filter(status__in=RunStatus.active()).exists():
         name = f"The comparison {active.name!r}" if active is not None else "A run"
         raise StillRunning(f"{name} is at work on this dataset; cancel it first, or wait until it is done.")
     loss = {what: count for what, count, _ in name_dataset_loss(dataset)}
@@ -91,7 +91,9 @@ def delete_dataset(dataset: Dataset, *, user: User | None = None) -> None:
 def finish_dataset(dataset: Dataset) -> None:
     """Delete the rows of a dataset that is to go, and then itself."""
     runs = runs_on(dataset)
-    runs.filter(status__in=(*ACTIVE, RunStatus.PAUSED)).update(status=RunStatus.CANCELLED)  # tried again meanwhile
+    runs.filter(status__in=(*RunStatus.active(), RunStatus.PAUSED)).update(
+        status=RunStatus.CANCELLED
+    )  # tried again meanwhile
     delete_rows(Sample.objects.filter(run__in=runs))
     delete_rows(runs)
     delete_rows(Comparison.objects.filter(dataset_revision__dataset=dataset))
@@ -119,27 +121,23 @@ def name_project_loss(project: Project) -> list[Line]:
 def delete_project(project: Project, *, user: User | None = None) -> None:
     """Hide a project at once; a worker deletes its rows (`finish_deletions`)."""
     loss = {what: count for what, count, _ in name_project_loss(project)}
-    Run.objects.filter(project=project, status__in=(*ACTIVE, RunStatus.PAUSED)).update(status=RunStatus.CANCELLED)
-    Grading.objects.filter(project=project, status__in=ACTIVE).update(status=RunStatus.CANCELLED)
+    Run.objects.filter(project=project, status__in=(*RunStatus.active(), RunStatus.PAUSED)).update(
+        status=RunStatus.CANCELLED
+    )
+    Grading.objects.filter(project=project, status__in=RunStatus.active()).update(status=RunStatus.CANCELLED)
     hide_project(project, user=user, loss=loss)
 
 
 def finish_deletions() -> None:
     """Delete the rows of datasets and projects that are to go. Killed, it goes on where it was; what cannot go holds up no other."""
-    for dataset in Dataset.every.exclude(deleted_at=None).order_by("pk"):
-        try:
-            finish_dataset(dataset)
-        except Exception:
-            log.exception(
-                "Rows of the deleted dataset %s could not be deleted; trying again with the next look.", dataset.pk
-            )
-    for project in Project.every.exclude(deleted_at=None).order_by("pk"):
-        try:
-            finish_project(project)
-        except Exception:
-            log.exception(
-                "Rows of the deleted project %s could not be deleted; trying again with the next look.", project.pk
-            )
+    finishers: tuple[tuple[Any, Callable[[Any], None]], ...] = ((Dataset, finish_dataset), (Project, finish_project))
+    for model, finish in finishers:
+        for row in model.every.exclude(deleted_at=None).order_by("pk"):
+            try:
+                finish(row)
+            except Exception:
+                what = f"{model._meta.verbose_name} {row.pk}"
+                log.exception("Rows of the deleted %s could not be deleted; trying again with the next look.", what)
 
 
 def finish_project(project: Project) -> None:

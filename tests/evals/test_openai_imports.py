@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from evals.models import Dataset, Eval, EvalGrader, File, Grader, Item, Run, Sample, Score
 from evals.queries.report import comparison_report
-from evals.services import openai_imports, resume_comparison, retry_failed
+from evals.services import resume_comparison, retry_failed
 from evals.services.openai_imports import import_openai_evals
 from providers.pull_evals import pull
 from tests.evals_source import KEY, START, EvalsSource, make_eval, make_item, make_run
@@ -322,26 +322,19 @@ def write_long_run(folder, items, *, size=20_000):
     return folder
 
 
-def test_the_output_items_of_a_long_run_are_not_held_together(tmp_path, monkeypatch):
-    """The most that is held while one batch of output items is written does not grow with those written before it."""
-    peaks: list[int] = []
-    batches = openai_imports.batches
-
-    def watched(rows, size):
-        for batch in batches(rows, size):
-            peaks.append(tracemalloc.get_traced_memory()[1])
-            tracemalloc.reset_peak()
-            yield batch
-
-    monkeypatch.setattr(openai_imports, "batches", watched)
-    folder, project = write_long_run(tmp_path, 1000), make_project()
-    tracemalloc.start()
-    try:
-        assert import_openai_evals(project, folder).items == 1000
-    finally:
+def test_a_run_three_times_as_long_takes_no_more_memory(tmp_path, monkeypatch):
+    """Both runs are longer than what is held at once: two batches, here of 25 rows or output items."""
+    monkeypatch.setattr("evals.services.rows.BATCH", 25)
+    monkeypatch.setattr("evals.services.openai_imports.BATCH", 25)
+    peaks = []
+    for items in (10, 100, 300):  # the first brings the modules in
+        folder, project = write_long_run(tmp_path / str(items), items), make_project()
+        tracemalloc.start()
+        report = import_openai_evals(project, folder)
+        peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert len(peaks) == 5
-    assert peaks[4] < 1.2 * peaks[2]  # the first holds what comes before it
+        assert report.items == items
+    assert peaks[2] < 1.3 * peaks[1], peaks
 
 
 def test_items_are_written_in_batches_not_one_by_one(tmp_path):

@@ -74,3 +74,25 @@ def test_what_was_killed_half_way_is_finished_and_only_once_nobody_is_at_it(proj
     assert asked_deletions.finish_due() == 1
     assert (Trace.objects.count(), Span.objects.count(), AskedDeletion.objects.count()) == (0, 0, 0)
     assert {entry.user for entry in AuditEntry.objects.filter(action="traces.deleted")} == {ann}
+
+
+def test_one_that_cannot_go_holds_up_no_other_and_is_tried_again(project, monkeypatch, caplog):
+    monkeypatch.setattr(asked_deletions, "AT_ONCE_TRACES", 0)
+    make_session(project, 1, session="stuck")
+    make_session(project, 1, session="free", first=2)
+    stuck, _ = (asked_deletions.ask(project, SESSION, name) for name in ("stuck", "free"))
+    delete_traces = asked_deletions.delete_traces
+
+    def refuse(traces, *, what, **options):
+        if what == "session stuck":
+            raise RuntimeError("a row points at it")
+        return delete_traces(traces, what=what, **options)
+
+    monkeypatch.setattr(asked_deletions, "delete_traces", refuse)
+    assert asked_deletions.finish_due() == 1
+    assert [trace.session_id for trace in Trace.objects.all()] == ["stuck"]
+    assert "The session stuck could not be deleted" in caplog.text
+    monkeypatch.setattr(asked_deletions, "delete_traces", delete_traces)
+    AskedDeletion.objects.filter(pk=stuck.pk).update(taken_at=timezone.now() - 2 * asked_deletions.STALE)
+    assert asked_deletions.finish_due() == 1
+    assert not Trace.objects.exists()
