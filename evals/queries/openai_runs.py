@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
+from django.db.models import BigIntegerField, BooleanField, Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum, Value
 
 from evals.models import Eval, EvalGrader, Run, Sample, SampleStatus, Score
 from providers.models import Call, CallState
@@ -37,22 +37,19 @@ def run_figures(runs: list[Run]) -> dict[int, RunFigures]:
     """Return the figures of runs by their key. A row passes when every grader passed it; a grader without a verdict did not."""
     figures = {run.pk: RunFigures() for run in runs}
     done: dict[int, int] = {}
-    samples = Sample.objects.filter(run__in=figures, status__in=[SampleStatus.DONE, SampleStatus.FAILED])
-    for run, status, count in samples.values_list("run", "status").annotate(n=Count("pk")).order_by():
-        if status == SampleStatus.DONE:
+    failed: dict[int, int] = {}
+    passes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+    for what, run, version, passed, count in counted(figures):
+        if what == "verdict":
+            passes[run, version][0 if passed is True else 1] += count
+        elif what == "unpassed":
+            failed[run] = count
+        elif what == SampleStatus.DONE:
             done[run] = count
         else:
             figures[run].errored = count
-    scores = overall_scores(figures)
-    passes: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
-    for run, version, passed, count in (
-        scores.values_list("run", "grader_version", "passed").annotate(n=Count("pk")).order_by()
-    ):
-        passes[run, version][0 if passed is True else 1] += count
     for (run, version), (good, bad) in passes.items():
         figures[run].by_grader[version] = (good, bad)
-    unpassed = scores.exclude(passed=True).values_list("run").annotate(n=Count("sample", distinct=True)).order_by()
-    failed = dict(unpassed)
     for run, count in done.items():
         figures[run].failed = failed.get(run, 0)
         figures[run].passed = count - figures[run].failed
@@ -61,6 +58,25 @@ def run_figures(runs: list[Run]) -> dict[int, RunFigures]:
     for run, entries in usage_of_runs(figures).items():
         figures[run].usage = entries
     return figures
+
+
+def counted(runs: Iterable[int]) -> QuerySet[Any, tuple[Any, ...]]:
+    """Return (what, run, grader version, passed, count) of runs: samples by state, verdicts, and samples that a grader did not pass.
+
+    One statement, so that all are of one moment while a worker is at the runs.
+    """
+    columns = ("what", "run", "version", "verdict", "n")
+    nobody = {"version": Value(None, BigIntegerField()), "verdict": Value(None, BooleanField())}
+    scores = overall_scores(runs)
+    verdicts = scores.values("run").annotate(
+        what=Value("verdict"), version=F("grader_version"), verdict=F("passed"), n=Count("pk")
+    )
+    unpassed = scores.exclude(passed=True).values("run")
+    unpassed = unpassed.annotate(what=Value("unpassed"), **nobody, n=Count("sample", distinct=True))
+    samples = Sample.objects.filter(run__in=list(runs), status__in=[SampleStatus.DONE, SampleStatus.FAILED])
+    ended = samples.values("run").annotate(what=F("status"), **nobody, n=Count("pk"))
+    parts = [part.order_by().values_list(*columns) for part in (verdicts, unpassed, ended)]
+    return parts[0].union(*parts[1:], all=True)
 
 
 def usage_of_runs(runs: Iterable[int]) -> dict[int, list[dict[str, Any]]]:

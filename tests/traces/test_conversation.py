@@ -1,3 +1,4 @@
+import sys
 import time
 
 import pytest
@@ -381,14 +382,25 @@ def test_a_call_that_its_tool_brought_along_is_not_open_where_a_message_asks_for
     assert all(call.has_result for call in read_run(records).calls)
 
 
-def test_thousands_of_calls_with_one_id_are_paired_in_a_time_that_grows_with_them():
-    """Eight times as many take about eight times as long; with a look at every call before, 64 times."""
+def test_thousands_of_calls_with_one_id_are_paired_in_steps_that_grow_with_them():
+    """Four times as many calls take about four times as many lines of our code; with a look at every call before, 16 times."""
 
-    def seconds(count):
+    def lines_for(count):
         records = run_with_one_id(tools=True, histories=False, orders=range(count))
-        begun = time.process_time()
-        assert read_run(records).calls[-1].result == f"order {count - 1} shipped"
-        return time.process_time() - begun
+        lines = 0
 
-    seconds(200)
-    assert min(seconds(8_000) for _ in range(2)) < 22 * min(seconds(1_000) for _ in range(2))
+        def watch(frame, event, _arg):
+            nonlocal lines
+            lines += event == "line"
+            return watch if "traces" in frame.f_code.co_filename else None
+
+        tracer = sys.gettrace()
+        sys.settrace(watch)
+        try:
+            calls = read_run(records).calls
+        finally:
+            sys.settrace(tracer)
+        assert calls[-1].result == f"order {count - 1} shipped"
+        return lines
+
+    assert lines_for(1_600) < 5 * lines_for(400)
