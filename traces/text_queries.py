@@ -24,11 +24,11 @@ from traces.words import Excerpt, Need, Plan, Sought, encode, excerpt, expand, f
 MANY = 5_000  # texts that are held as a list of keys; beyond it each is asked for when it is met
 SURELY_MANY = 50_000  # texts that PostgreSQL expects, so that they are not counted first
 FEW = 1_500  # texts from which the way to their traces is followed
-MOST_TRACES = 20_000  # traces that are held as a list of keys
+MOST_TRACES = 4_000  # traces that are held as a list of keys
 MOST_WORDS = 1_000  # words of the index that a piece of a word stands for
 CACHED_WORDS = 64 * 1024 * 1024  # bytes of lists of words that a process keeps at hand
-LOOK_AT = (150, 300, 600, 1_200, 2_400)  # traces looked at in one go along the list; the last goes on
-IN_TIME_S = 0.1  # for looking along the list, before a page is given with what was found
+IN_TIME_S = 0.08  # for looking along the list, before a page is given with what was found
+GROWTH = 8  # of a stretch of the list over the one before
 BELOW = """
     WITH RECURSIVE below(id) AS (
         SELECT n.id FROM traces_messagenode n WHERE n.body_id IN {values}
@@ -262,12 +262,12 @@ def follow(keys: Sequence[int]) -> list[int] | None:
         nodes: list[int] = []
         for part in (bodies[start : start + 5_000] for start in range(0, len(bodies), 5_000)):
             if connection.vendor == "postgresql":
-                sql, values = BELOW.replace("IN {values}", "= ANY(%s)"), [part, 5 * MOST_TRACES + 1]
+                sql, values = BELOW.replace("IN {values}", "= ANY(%s)"), [part, 3 * MOST_TRACES + 1]
             else:
                 sql = BELOW.replace("{values}", "(" + ", ".join(str(int(one)) for one in part) + ")")
-                values = [5 * MOST_TRACES + 1]
+                values = [3 * MOST_TRACES + 1]
             nodes += [row[0] for row in store.read(sql, values)]
-            if len(nodes) > 5 * MOST_TRACES:
+            if len(nodes) > 3 * MOST_TRACES:
                 return None
         for column in ("input_node_id", "output_node_id"):
             found = store.read_where_in(
@@ -306,13 +306,18 @@ class Clock:
         self.until = time.monotonic() + seconds
 
     @property
-    def is_over(self) -> bool:
-        return time.monotonic() > self.until
-
-    @property
     def left(self) -> float:
         """Seconds that are left, 0 when it is over."""
         return max(0.0, self.until - time.monotonic())
+
+    def part(self, share: float) -> "Clock":
+        """Return a clock for a share of the time that is left."""
+        return Clock(self.left * share)
+
+    def fitting(self, size: int, took: float, *, most: int) -> int:
+        """Return how many to look at next where `size` took so many seconds: what surely fits into the time left, 0 for too few."""
+        fits = int(0.8 * size * self.left / max(took, 1e-4))
+        return min(fits, GROWTH * size, most) if fits >= max(1, size // 8) else 0
 
 
 # What the page shows ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Whatever way a query is read (by keys, by an index, along the list in stretches), the pages hold the same traces in the same order."""
 
 import random
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from tests.factories import make_trace
 from traces import few, list_queries, search
 from traces.filters import filtered
 from traces.list_queries import looking
+from traces.models import Trace, TraceTerm
 from traces.text_queries import Clock
 
 START = 1_780_000_000_000_000_000
@@ -116,16 +118,47 @@ def test_every_way_of_reading_gives_the_same_pages(many, monkeypatch, most_few, 
 
 
 @pytest.mark.parametrize("seconds", [60.0, -1.0])
-def test_figures_of_what_was_found_along_the_list(many, monkeypatch, seconds):
-    monkeypatch.setattr(few, "FEW", 0)
+@pytest.mark.parametrize(("most_few", "text"), [(0, "release:r1"), (10_000, "tool:t1"), (0, "tool:t1")])
+def test_figures_of_what_was_found_in_time(many, monkeypatch, most_few, text, seconds):
+    monkeypatch.setattr(few, "FEW", most_few)
     monkeypatch.setattr(looking, "PASSED", 20)
-    monkeypatch.setattr("traces.list_queries.figures.Clock", lambda in_s: Clock(seconds))
-    query = search.parse("release:r1")
-    summary = list_queries.trace_summary(many, query, since_ns=None, now=datetime.now(UTC))
-    every = expected(many, "release:r1", sort="-started")
-    newest = [name for name in expected(many, "", sort="-started")[:20] if name in every]
+    monkeypatch.setattr(looking, "READ", 3)
+    monkeypatch.setattr("traces.list_queries.figures.Clock", lambda _: Clock(seconds))
+    summary = list_queries.trace_summary(many, search.parse(text), since_ns=None, now=datetime.now(UTC))
+    every = expected(many, text, sort="-started")
+    passed = [name for name in expected(many, "", sort="-started")[:20] if name in every]
+    newest = every if seconds > 0 else every[:3] if most_few else passed
     assert summary.figures.is_least == (seconds < 0)
-    assert summary.figures.total == summary.looked_at == len(newest if seconds < 0 else every)
-    agents = next(facet for facet in summary.facets if facet.key == "agent")
-    assert agents.is_partial == (seconds < 0)
-    assert sum(value.count for value in [*agents.values, *agents.rest]) == summary.looked_at
+    assert summary.figures.total == summary.looked_at == len(newest)
+    traces = Trace.objects.filter(name__in=newest)
+    facets = {facet.key: facet for facet in summary.facets}
+    for key in ("status", "tool"):
+        if key in text:
+            continue  # counted without the query's own condition
+        counted = {one.value: one.count for one in [*facets[key].values, *facets[key].rest] if one.value}
+        assert facets[key].is_partial == (seconds < 0)
+        own = Counter(
+            TraceTerm.objects.filter(trace__in=traces, key=key).values_list("value", flat=True)
+            if key == "tool"
+            else traces.values_list("status", flat=True)
+        )
+        assert counted == own
+
+
+def test_figures_of_all_time_count_all_however_little_time_there_is(many, monkeypatch):
+    monkeypatch.setattr(looking, "READ", 3)
+    monkeypatch.setattr("traces.list_queries.figures.Clock", lambda _: Clock(-1.0))
+    summary = list_queries.trace_summary(many, search.parse(""), since_ns=None, now=datetime.now(UTC))
+    assert (summary.figures.total, summary.figures.is_least, summary.looked_at) == (45, False, 3)
+    assert summary.figures.is_partial
+    assert all(facet.is_partial for facet in summary.facets)
+
+
+def test_next_stretch_is_as_long_as_fits_into_the_time_that_is_left():
+    clock = Clock(1.0)
+    assert 700 <= clock.fitting(1_000, 1.0, most=10_000) <= 800
+    assert clock.fitting(1_000, 0.001, most=100_000) == 8_000
+    assert clock.fitting(1_000, 0.001, most=1_500) == 1_500
+    assert clock.fitting(1_000, 20.0, most=10_000) == 0
+    assert Clock(-1.0).fitting(1_000, 0.001, most=10_000) == 0
+    assert 0.4 < clock.part(0.5).left <= 0.5

@@ -121,7 +121,7 @@ def test_words_for_which_too_many_words_stand_are_looked_for_in_the_texts(talks,
 
 def test_pages_of_words_with_many_hits_follow_each_other_in_any_order(project, monkeypatch):
     monkeypatch.setattr(text_queries, "MANY", 3)
-    monkeypatch.setattr("traces.list_queries.looking.LOOK_AT", (2, 3))
+    monkeypatch.setattr("traces.list_queries.looking.ASKED", 2)
     monkeypatch.setattr("traces.list_queries.pages.Clock", lambda: text_queries.Clock(60.0))
     names = [f"t{number:02}" for number in range(30)]
     for number, name in enumerate(names):
@@ -155,7 +155,7 @@ def test_pages_of_words_with_many_hits_follow_each_other_in_any_order(project, m
 
 def test_search_that_takes_too_long_gives_a_page_that_goes_on(project, monkeypatch):
     monkeypatch.setattr(text_queries, "MANY", 0)
-    monkeypatch.setattr("traces.list_queries.looking.LOOK_AT", (4,))
+    monkeypatch.setattr("traces.list_queries.looking.ASKED", 4)
     monkeypatch.setattr("traces.list_queries.pages.Clock", lambda: text_queries.Clock(-1.0))
     for number in range(10):
         ingest_spans(

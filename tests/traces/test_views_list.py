@@ -268,6 +268,7 @@ def test_beyond_the_cap_a_filtered_list_says_that_there_are_more(client, project
         make_recent(project, agent_name="a")
     page = client.get(url, {"q": "agent:a"}).content.decode()
     assert "3+ traces" in page
+    assert "Of the newest 3 that match the rest." in page
     assert (
         "At least 3 traces match; all figures and the counts of facets are those of the newest 3 that were found."
         in page

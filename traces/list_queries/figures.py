@@ -6,6 +6,7 @@ Exact up to there, and said to be of the newest `CAP` beyond it. Where words wit
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from accounts.models import Project
 from traces import search
 from traces.filters import TEXT_COLUMNS, read_query
 from traces.histogram import NS, Histogram, bucket_step, draw_histogram, sparkline
-from traces.list_queries.looking import DEFAULT_SORT, newest_matching, read_rows
+from traces.list_queries.looking import DEFAULT_SORT, stretches
 from traces.list_queries.pages import quantile
 from traces.models import Source, Status, Trace, TraceTerm
 from traces.run_counts import count_traces
@@ -26,7 +27,7 @@ from traces.text_queries import Clock
 
 CAP = 5_000  # traces that figures and facets look at
 TEXT_CAP = 500  # the same where words are asked along the list
-FIGURES_IN_S = 0.06  # for asking them; half of it for each facet that the query narrows
+FIGURES_IN_S = 0.08  # for reading them, facets and all
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Facet:
     values: list[FacetValue]
     rest: list[FacetValue]
     hidden: int  # values beyond those listed
-    is_partial: bool = False  # counts are of the newest CAP traces
+    is_partial: bool = False  # counts are of the newest traces only
+    of_newest: int = 0  # so many, where these are not those of the figures: the query without its own condition
 
     @property
     def is_active(self) -> bool:
@@ -126,40 +128,61 @@ COLUMNS = (
     "duration_ms",
     "cost_usd",
     "start_ns",
-    "pk",
 )
-PK = COLUMNS.index("pk")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Found:
-    """The newest traces of a query as far as figures look."""
+    """The newest traces of a query as far as figures look, and how many of them have which terms."""
 
-    rows: list[tuple[Any, ...]]  # the columns asked for, newest first
-    is_all: bool
     matching: QuerySet[Trace]  # all that match, but for words that are asked along the list
     is_direct: bool  # an index leads to the matches
+    rows: list[tuple[Any, ...]] = field(default_factory=list)  # the columns asked for, newest first
+    terms: dict[str, Counter[str]] = field(default_factory=dict)
+    is_all: bool = False
 
 
 def find_newest(
-    project: Project, query: Query, columns: tuple[str, ...], *, since_ns: int | None, in_s: float = FIGURES_IN_S
+    project: Project,
+    query: Query,
+    columns: tuple[str, ...],
+    *,
+    since_ns: int | None,
+    clock: Clock,
+    term_keys: Sequence[str] = (),
 ) -> Found:
-    """Return columns of the newest CAP traces of a query. Where no index leads to them, those found along the list while there is time."""
+    """Return columns and terms of the newest CAP traces of a query, or of as many as there is time for."""
     reading = read_query(project, query, since_ns=since_ns)
-    is_direct = not reading.lazy and reading.is_direct("sort_ns")
-    if is_direct:
-        rows = read_rows(
-            reading.matching, sort=DEFAULT_SORT, place=None, backwards=False, limit=CAP + 1, columns=columns
-        )
-        return Found(rows[:CAP], len(rows) <= CAP, reading.matching, is_direct)
+    found = Found(reading.matching, not reading.lazy and reading.is_direct("sort_ns"))
     limit = TEXT_CAP if reading.lazy else CAP
-    rows, is_all = newest_matching(reading, limit=limit, clock=Clock(in_s), columns=columns)
-    return Found(rows, is_all, reading.matching, is_direct)
+    for stretch in stretches(
+        reading, sort=DEFAULT_SORT, place=None, backwards=False, limit=limit + 1, clock=clock, columns=(*columns, "pk")
+    ):
+        rows = stretch.rows[: limit - len(found.rows)]
+        found.is_all = stretch.reached is None and len(rows) == len(stretch.rows)
+        found.rows += rows
+        for key, counts in term_counts([row[-1] for row in rows], term_keys).items():
+            found.terms.setdefault(key, Counter()).update(counts)
+    return found
 
 
 def trace_summary(project: Project, query: Query, *, since_ns: int | None, now: datetime) -> Summary:
-    """Return the figures and the facets of a query: two reads, and one for each facet that the query itself narrows."""
-    found = find_newest(project, query, COLUMNS, since_ns=since_ns)
+    """Return the figures and the facets of a query, from one look along the list, and one for each facet that the query itself narrows.
+
+    All of it together takes FIGURES_IN_S; a quarter of what is left goes to each narrowed facet.
+    """
+    clock = Clock(FIGURES_IN_S)
+    narrowed = {search.facet_label(condition) for condition in query.conditions}.intersection(
+        key for key, _, _ in FACETS
+    )
+    found = find_newest(
+        project,
+        query,
+        COLUMNS,
+        since_ns=since_ns,
+        clock=clock.part(1 / (1 + len(narrowed) / 2)),
+        term_keys=[key for key in TERM_FACETS if key not in narrowed],
+    )
     figures = read_figures(
         project,
         found.matching,
@@ -170,18 +193,20 @@ def trace_summary(project: Project, query: Query, *, since_ns: int | None, now: 
         is_partial=not found.is_all,
         can_count=found.is_direct and is_countable(query),
     )
-    narrowed = {search.facet_label(condition) for condition in query.conditions}
-    terms = term_counts([row[PK] for row in found.rows], [key for key in TERM_FACETS if key not in narrowed])
     facets = []
+    left = len(narrowed)
     for key, label, shown in FACETS:
-        partial = not found.is_all
+        partial, of_newest = not found.is_all, 0
         if key in narrowed:
-            counts, partial = facet_counts(project, query.without_key(key), key, since_ns=since_ns)
+            counts, partial, of_newest = facet_counts(
+                project, query.without_key(key), key, since_ns=since_ns, clock=clock.part(1 / left)
+            )
+            left -= 1
         elif key in TERM_FACETS:
-            counts = terms.get(key, Counter())
+            counts = found.terms.get(key, Counter())
         else:
             counts = column_counts(found.rows, key)
-        facet = read_facet(query, key, label, counts, shown=shown, is_partial=partial)
+        facet = read_facet(query, key, label, counts, shown=shown, is_partial=partial, of_newest=of_newest)
         if facet.values:
             facets.append(facet)
     return Summary(figures, facets, looked_at=len(found.rows))
@@ -222,7 +247,7 @@ def column_counts(rows: list[tuple[Any, ...]], key: str) -> Counter[str]:
     return Counter(row[place] for row in rows)
 
 
-def term_counts(pks: list[int], keys: list[str]) -> dict[str, Counter[str]]:
+def term_counts(pks: list[int], keys: Sequence[str]) -> dict[str, Counter[str]]:
     """Count the traces of each term under some keys, among traces given by key, in one read."""
     counts: dict[str, Counter[str]] = {key: Counter() for key in keys}
     if not keys or not pks:
@@ -243,16 +268,20 @@ def term_counts(pks: list[int], keys: list[str]) -> dict[str, Counter[str]]:
     return counts
 
 
-def facet_counts(project: Project, query: Query, key: str, *, since_ns: int | None) -> tuple[Counter[str], bool]:
-    """Count one facet under a query that leaves its own condition out. The second value says that these are not all."""
-    columns = ("pk",) if key in TERM_FACETS else ("agent_name", "agent_id") if key == "agent" else (TEXT_COLUMNS[key],)
-    found = find_newest(project, query, columns, since_ns=since_ns, in_s=FIGURES_IN_S / 2)
-    if key in TERM_FACETS:
-        return term_counts([row[0] for row in found.rows], [key])[key], not found.is_all
-    return Counter(next(filter(None, row), "") for row in found.rows), not found.is_all
+def facet_counts(
+    project: Project, query: Query, key: str, *, since_ns: int | None, clock: Clock
+) -> tuple[Counter[str], bool, int]:
+    """Count one facet under a query that leaves its own condition out; say whether there are more traces, and how many were counted."""
+    columns = () if key in TERM_FACETS else ("agent_name", "agent_id") if key == "agent" else (TEXT_COLUMNS[key],)
+    term_keys = (key,) if key in TERM_FACETS else ()
+    found = find_newest(project, query, columns, since_ns=since_ns, clock=clock, term_keys=term_keys)
+    said = Counter(next(filter(None, row[:-1]), "") for row in found.rows)
+    return found.terms.get(key, Counter()) if term_keys else said, not found.is_all, len(found.rows)
 
 
-def read_facet(query: Query, key: str, label: str, counts: Counter[str], *, shown: int, is_partial: bool) -> Facet:
+def read_facet(
+    query: Query, key: str, label: str, counts: Counter[str], *, shown: int, is_partial: bool, of_newest: int
+) -> Facet:
     """Make a facet ready to render: most frequent first, chosen values always among those shown."""
     chosen = query.values(key)
     missing = counts.pop("", 0)
@@ -275,7 +304,7 @@ def read_facet(query: Query, key: str, label: str, counts: Counter[str], *, show
     if is_missing_chosen or (missing and values and key not in ("user", "task")):
         values.append(FacetValue("", "None", missing, is_missing_chosen, search.toggle_missing(query, key)))
     rest = [one(value) for value in tail[:LISTED]]
-    return Facet(key, label, values, rest, max(0, len(tail) - LISTED), is_partial)
+    return Facet(key, label, values, rest, max(0, len(tail) - LISTED), is_partial, of_newest)
 
 
 def read_figures(

@@ -1,7 +1,8 @@
 """Reading along the list: rows in order from a place on, and matches that no index names, for as long as there is time."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import QuerySet
@@ -9,7 +10,7 @@ from django.db.models import QuerySet
 from traces.filters import Reading
 from traces.lookups import Beyond
 from traces.models import Trace
-from traces.text_queries import LOOK_AT, Clock, look_along
+from traces.text_queries import Clock, look_along
 
 Place = tuple[float | int | None, int]  # of a row in a sorted list: the value it is sorted by, and its key
 
@@ -23,8 +24,9 @@ SORTS = {
 DEFAULT_SORT = "-started"
 NULLABLE = ("duration_ms", "total_tokens", "cost_usd")
 NAMES = {"<": "lt", ">": "gt", "<=": "lte", ">=": "gte"}
-PASSED = 2_000  # traces passed in the first go along the list; later goes are as long as time allows
-MOST_PASSED = 400_000  # and in one go
+# How many traces the first stretch takes, where an index names them, where they are passed, and where each is asked for words.
+READ, PASSED, ASKED = 100, 200, 100
+MOST_PASSED, MOST_ASKED = 400_000, 2_400  # and any stretch
 
 
 def read_rows(
@@ -80,6 +82,64 @@ def read_rows(
     return rows
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """What one stretch of the list holds: columns of each match, and the place up to which all were seen; None at the end of the list."""
+
+    rows: list[tuple[Any, ...]]
+    reached: Place | None
+
+
+def stretches(
+    reading: Reading,
+    *,
+    sort: str,
+    place: Place | None,
+    backwards: bool,
+    limit: int,
+    clock: Clock,
+    columns: Sequence[str],
+) -> Iterator[Stretch]:
+    """Read up to `limit` matches along the list while there is time; what is done with a stretch counts as the time that it took.
+
+    Where an index leads to the matches these are read themselves; else the list is passed and each of its traces is asked. The first
+    stretch is short and always read. Each later one is as long as fits into the time that is left, going by the one before.
+    """
+    column = SORTS[sort.lstrip("-")]
+    wanted = (*columns, column, "pk", *(("texts__content",) if reading.lazy else ()))
+    passes = not reading.is_direct(column)
+    is_held = reading.few is not None and not reading.lazy  # each read would sort all of the few: one is enough
+    matching, along = reading.matching, reading.along(column)
+    size, most = (ASKED, MOST_ASKED) if reading.lazy else (PASSED if passes else READ, MOST_PASSED)
+    held: list[tuple[Any, ...]] | None = None
+    while limit > 0:
+        began = time.monotonic()
+        until: Place | None = None
+        if passes:
+            edge = read_rows(
+                along, sort=sort, place=place, backwards=backwards, limit=1, skip=size - 1, columns=(column, "pk")
+            )
+            until = (edge[0][0], edge[0][1]) if edge else None
+        count = size if reading.lazy else limit if passes or is_held else min(size, limit)
+        rows = held or read_rows(
+            matching, sort=sort, place=place, until=until, backwards=backwards, limit=count, columns=wanted
+        )
+        is_end = until is None and len(rows) < count
+        if is_held:
+            rows, held = rows[:size], rows[size:]
+            is_end = is_end and not held
+        hits = (look_along(rows, reading.lazy) if reading.lazy else rows)[:limit]
+        limit -= len(hits)
+        if until or rows:
+            place = until or (rows[-1][len(columns)], rows[-1][len(columns) + 1])
+        yield Stretch([row[: len(columns)] for row in hits], None if is_end else place)
+        if is_end:
+            return
+        size = clock.fitting(size, time.monotonic() - began, most=most)
+        if not size:
+            return
+
+
 def look(
     reading: Reading,
     *,
@@ -90,48 +150,12 @@ def look(
     clock: Clock,
     columns: Sequence[str],
 ) -> tuple[list[tuple[Any, ...]], Place | None]:
-    """Look along the list for matches: `columns` of each, and how far that went where time was up before the end.
-
-    Where no index leads to the matches, the list is passed in stretches, the next one as long as the time that is left allows.
-    """
-    column = SORTS[sort.lstrip("-")]
-    wanted = (*columns, column, "pk", *(("texts__content",) if reading.lazy else ()))
-    passes = not reading.is_direct(column)
-    matching, along = reading.matching, reading.along(column)
+    """Look along the list for matches: columns of each, and how far that went where time was up before `limit` and before the end."""
     found: list[tuple[Any, ...]] = []
-    sizes = iter(LOOK_AT)
-    size = next(sizes) if reading.lazy else PASSED
-    while True:
-        began = time.monotonic()
-        until: Place | None = None
-        if passes:
-            edge = read_rows(
-                along, sort=sort, place=place, backwards=backwards, limit=1, skip=size - 1, columns=(column, "pk")
-            )
-            until = (edge[0][0], edge[0][1]) if edge else None
-        most = size if reading.lazy else limit - len(found)
-        rows = read_rows(matching, sort=sort, place=place, until=until, backwards=backwards, limit=most, columns=wanted)
-        hits = look_along(rows, reading.lazy) if reading.lazy else rows
-        found += [row[: len(columns)] for row in hits]
-        if len(found) >= limit:
-            return found[:limit], None
-        if until is None and len(rows) < most:
-            return found, None
-        place = until or (rows[-1][len(columns)], rows[-1][len(columns) + 1])
-        if clock.is_over:
-            return found, place
-        if reading.lazy:
-            size = next(sizes, size)
-        else:
-            took = max(time.monotonic() - began, 1e-4)
-            size = max(PASSED // 4, min(8 * size, int(size * clock.left / took), MOST_PASSED))
-
-
-def newest_matching(
-    reading: Reading, *, limit: int, clock: Clock, columns: Sequence[str]
-) -> tuple[list[tuple[Any, ...]], bool]:
-    """Return columns of the newest matches, and whether these are all."""
-    found, reached = look(
-        reading, sort=DEFAULT_SORT, place=None, backwards=False, limit=limit + 1, clock=clock, columns=columns
-    )
-    return found[:limit], reached is None and len(found) <= limit
+    reached: Place | None = None
+    for stretch in stretches(
+        reading, sort=sort, place=place, backwards=backwards, limit=limit, clock=clock, columns=columns
+    ):
+        found += stretch.rows
+        reached = stretch.reached
+    return found, reached if len(found) < limit else None
