@@ -4,6 +4,7 @@
     uv run python bench/lists.py load --traces 100000          # into the database of the environment, which must be empty
     uv run python bench/lists.py check                         # 1,000 of them sent by real ingest give the same rows
     uv run python bench/lists.py measure --json lists.json     # warm; --cold too, where the database's files may be read
+    uv run python bench/lists.py browser                       # some kinds of pages in Chromium, each in a new profile
 
 A pool of 1,000 traces goes in by real ingest and the real indexer; the rest are copies of it by bulk statements, each with its own ids,
 times, texts and digests. Texts hold a number of their trace (`10000042`: one trace) and one of ten traces (`g1000004`).
@@ -14,14 +15,19 @@ import json
 import os
 import random
 import re
+import shutil
+import signal
 import statistics
+import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ["MARKBOOK_LOGIN"] = "off"
 
@@ -622,6 +628,8 @@ def queries(count: int) -> dict[str, dict[str, str]]:
         "text two letters": {"q": "ar"},
         "text no hits": {"q": "nowhere"},
         "text not": {"q": "-common100k"},
+        "text 10% hits OR filter": {"q": "common100k OR user:user-7"},
+        "text 10% hits with a filter OR another": {"q": "(common100k status:error) OR tag:vip"},
     }  # fmt: skip
     return asked
 
@@ -736,6 +744,102 @@ def deep(client: Client, path: str, given: dict[str, str], name: str, args: argp
     return report(f"{name}, {pages} links ({walked / pages:.0f} ms each)", times, cold, -1)
 
 
+# In the browser --------------------------------------------------------------------------------------------------
+
+BROWSED = (
+    "all time",
+    "last 14 days",
+    "sort -cost",
+    "filter model:gpt-4o",
+    "filter release:none",
+    "filter user:user-7",
+    "text 10 hits",
+    "text 10% hits",
+)
+WATCH = """
+(() => {
+  const found = (window.__bench = {});
+  const look = () => {
+    const now = () => Math.round(performance.now());
+    const table = document.querySelector("#results tbody tr, #results .note, #results .empty");
+    if (!found.painted && table) {
+      found.painted = -1;
+      requestAnimationFrame(() => setTimeout(() => { found.painted = now(); }));
+    }
+    if (found.painted > 0 && window.htmx && document.readyState === "complete") { found.usable = now(); return; }
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})();
+"""
+PRESS = """
+() => new Promise((done) => {
+  const link = document.querySelector(".facet__value");
+  if (!link) return done(null);
+  const begun = performance.now();
+  document.addEventListener("htmx:afterSettle", () => requestAnimationFrame(() => setTimeout(() => done(performance.now() - begun))), { once: true });
+  link.click();
+})
+"""
+
+
+def browse(args: argparse.Namespace) -> None:
+    """Open some kinds of pages in Chromium: ms from the start of the navigation until rows are painted and until the page is
+    usable (scripts and styles are there, links are live), then from a click on the first facet until its list is painted."""
+    from playwright.sync_api import sync_playwright
+
+    count = Trace.objects.filter(project__slug="bench").count()
+    asked = queries(count)
+    url = f"http://127.0.0.1:{args.port}"
+    environment = {**os.environ, "MARKBOOK_LOGIN": "off"}
+    command = [sys.executable, str(ROOT / "manage.py"), "serve", "--port", str(args.port)]
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    connection.close()
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/readyz", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        print(f"{count:,} traces, {connection.vendor}; in the browser, ms, median and worst of {args.times}")
+        print("machine: 2M turns of a loop take {:.0f} ms, {:.0f} of them processor time".format(*machine_ms()))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+            )
+            for name in BROWSED:
+                if args.only in name:
+                    browse_one(
+                        browser, f"{url}/p/bench/traces?{urlencode({'range': 'all', **asked[name]})}", name, args
+                    )
+            browser.close()
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+
+
+def browse_one(browser: Any, address: str, name: str, args: argparse.Namespace) -> None:
+    for _ in range(4):  # each process of the server has seen it
+        urllib.request.urlopen(address, timeout=60).read()
+    found: dict[str, list[float]] = {"painted": [], "usable": [], "facet": []}
+    for _ in range(args.times):
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.add_init_script(WATCH)
+        page.goto(address, wait_until="commit")
+        page.wait_for_function("() => window.__bench?.usable", timeout=60_000)
+        figures = page.evaluate("() => window.__bench")
+        pressed = page.evaluate(PRESS)
+        for key, value in (("painted", figures["painted"]), ("usable", figures["usable"]), ("facet", pressed)):
+            if value is not None:
+                found[key].append(value)
+        context.close()
+    parts = [f"{key} {statistics.median(some):5.0f} / {max(some):5.0f}" for key, some in found.items() if some]
+    print(f"{name:28} {'   '.join(parts)}", flush=True)
+
+
 def report(name: str, times: list[float], cold: float | None, rows: int) -> dict[str, Any]:
     ordered = sorted(times)
     p95 = ordered[max(0, round(0.95 * len(ordered)) - 1)]
@@ -749,18 +853,21 @@ def report(name: str, times: list[float], cold: float | None, rows: int) -> dict
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["load", "check", "measure"])
+    parser.add_argument("what", choices=["load", "check", "measure", "browser"])
     parser.add_argument("--traces", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--links", type=int, default=1_000)
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--only", default="", help="only what holds this text")
     parser.add_argument("--part", default="1/1", help="2/3: the second third of the kinds, for turns of a few minutes")
+    parser.add_argument("--port", type=int, default=8164)
     parser.add_argument("--json", default="")
     given = parser.parse_args()
     if given.what == "load":
         load(given.traces)
     elif given.what == "check":
         sys.exit(bool(check()))
+    elif given.what == "browser":
+        browse(given)
     else:
         measure(given)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.db import connection
@@ -19,7 +20,8 @@ from traces.lookups import Asked
 from traces.models import Note, Trace, TraceTerm
 from traces.search import Condition, Group, Kind, Query, Term, Value, Words
 from traces.summary import error_label
-from traces.text_queries import Lazy, text_match
+from traces.text_index import unpack
+from traces.text_queries import text_match
 
 TERM_KEYS = ("model", "tool", "session", "signal", "kind")
 TEXT_COLUMNS = {
@@ -119,15 +121,28 @@ def term_meaning(term: Term, project: Project) -> Meaning:
 
 
 def group_meaning(group: Group, project: Project) -> Meaning:
-    """Return the meaning of alternatives: they are few where each holds a part that names few."""
+    """Return the meaning of alternatives."""
     found = Q()
-    parts: list[list[int] | None] = []
     for choice in group.choices:
         found |= compile_terms(choice, project)
-        named = [term_meaning(term, project).few for term in choice if not term.negated]
-        parts.append(min((one for one in named if one is not None), key=len, default=None))
-    keys = few.joined(parts)
+    keys = few_of(group, project)
     return Meaning(found) if keys is None else Meaning(Q(pk__among=keys) & found, keys)
+
+
+def few_of(term: Term, project: Project) -> list[int] | None:
+    """Return the keys of traces among which all are that a term names, before its negation, where they are few.
+
+    Alternatives are few where each holds a part that names few.
+    """
+    if isinstance(term, Words):
+        return text_match(project, term).few_traces()
+    if isinstance(term, Condition):
+        return term_meaning(term, project).few
+    parts: list[list[int] | None] = []
+    for choice in term.choices:
+        named = [few_of(one, project) for one in choice if not one.negated]
+        parts.append(min((one for one in named if one is not None), key=len, default=None))
+    return few.joined(parts)
 
 
 # One condition ---------------------------------------------------------------------------------------------------
@@ -314,13 +329,14 @@ def filtered(project: Project, query: Query) -> QuerySet[Trace]:
 class Reading:
     """How the traces of a query are read in some order. See `read_query`.
 
-    `few`: the keys of traces among which all matches are, or None. `lazy`: words that are asked of each trace along the list.
+    `few`: the keys of traces among which all matches are, or None. `lazy`: words with many hits, and alternatives that hold such words,
+    which are asked of each trace along the list.
     """
 
     project: Project
     few: list[int] | None = None
     parts: list[Meaning] = field(default_factory=list)
-    lazy: list[Lazy] = field(default_factory=list)
+    lazy: list[Term] = field(default_factory=list)
 
     @property
     def matching(self) -> QuerySet[Trace]:
@@ -367,8 +383,11 @@ def read_query(project: Project, query: Query, *, since_ns: int | None = None, c
     found: set[int] | None = None
     ordered = ordered_alone(project, query) if column == "sort_ns" else None
     for term in query.terms:
-        if isinstance(term, Words) and text_match(project, term).few_traces() is None:
-            reading.lazy.append((text_match(project, term), term.negated))
+        if is_lazy(term, project):
+            reading.lazy.append(term)
+            keys = None if term.negated else few_of(term, project)
+            if keys is not None:
+                found = set(keys) if found is None else found.intersection(keys)
             continue
         meaning = term_meaning(term, project)
         if term.negated:
@@ -385,3 +404,42 @@ def read_query(project: Project, query: Query, *, since_ns: int | None = None, c
     if reading.few is None and column != "sort_ns" and any(part.bounds == "sort_ns" for part in reading.parts):
         reading.few = few.keys_of(reading.along("sort_ns").order_by("sort_ns", "id"))
     return reading
+
+
+# Along the list ----------------------------------------------------------------------------------------------------
+
+Row = tuple[Any, ...]  # its last columns are the key of a trace and the content of its `TraceTexts`, or None
+
+
+def is_lazy(term: Term, project: Project) -> bool:
+    """Say whether a term holds words with many hits."""
+    if isinstance(term, Words):
+        return text_match(project, term).few_traces() is None
+    return isinstance(term, Group) and any(is_lazy(one, project) for choice in term.choices for one in choice)
+
+
+def look_along(project: Project, terms: Iterable[Term], rows: Sequence[Row]) -> list[Row]:
+    """Return those rows whose traces meet all terms."""
+    left = list(rows)
+    for term in sorted(terms, key=lambda one: not isinstance(one, Condition)):  # words cost more
+        if not left:
+            break
+        met = meeting(project, term, left)
+        left = [row for row in left if (row[-2] in met) != term.negated]
+    return left
+
+
+def meeting(project: Project, term: Term, rows: Sequence[Row]) -> set[int]:
+    """Return the keys of those traces that meet a term, before its negation."""
+    if isinstance(term, Words):
+        hits = text_match(project, term).hold([unpack(row[-1]) for row in rows])
+        return {row[-2] for row, is_hit in zip(rows, hits, strict=True) if is_hit}
+    if isinstance(term, Condition):
+        wanted = term_meaning(term, project).filter
+        asked = Trace.objects.filter(wanted, pk__among=[row[-2] for row in rows])
+        return set(asked.values_list("pk", flat=True))
+    found: set[int] = set()
+    for choice in term.choices:
+        unmet = [row for row in rows if row[-2] not in found]
+        found.update(row[-2] for row in look_along(project, choice, unmet))
+    return found

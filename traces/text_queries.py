@@ -7,7 +7,7 @@ whether it holds one of them; with many hits a page is soon full, and the number
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -284,19 +284,6 @@ def follow(keys: Sequence[int]) -> list[int] | None:
 
 
 # Along the list --------------------------------------------------------------------------------------------------
-
-Lazy = tuple[TextMatch, bool]  # a match, and whether a trace must not hold it
-
-
-def look_along(rows: Sequence[tuple[Any, ...]], lazy: Iterable[Lazy]) -> list[tuple[Any, ...]]:
-    """Return those rows whose trace meets all matches; the last column is the content of its `TraceTexts`, or None."""
-    left = list(rows)
-    for match, is_negated in lazy:
-        if not left:
-            break
-        keep = match.hold([unpack(row[-1]) for row in left])
-        left = [row for row, is_hit in zip(left, keep, strict=True) if is_hit != is_negated]
-    return left
 
 
 class Clock:

@@ -4,6 +4,7 @@ import pytest
 
 from tests.factories import make_project, make_span
 from traces import list_queries, text_index, text_queries
+from traces.filters import read_query
 from traces.models import Trace
 from traces.search import parse
 from traces.services import ingest_spans
@@ -77,6 +78,10 @@ CASES = [
     ("refund -order", set()),
     ("refund OR 退款", {"refund", "refunded", "chinese"}),
     ("(refund -nonrefundable) OR 환불", {"refund", "korean"}),
+    ("(refund kind:llm) OR 환불", {"refund", "refunded", "korean"}),
+    ("(refund -kind:llm) OR 환불", {"korean"}),
+    ("(refund id:7700) OR (order (id:7701 OR 退款)) OR has:error", {"refund", "refunded"}),
+    ("-(refund id:7700) order", {"refunded", "code"}),
     ("-(refund OR order)", set(SAID) - {"refund", "refunded", "code"}),
 ]
 
@@ -111,6 +116,17 @@ def test_words_with_many_hits_are_found_along_the_list_alike(talks, monkeypatch,
     for text, names in CASES:
         assert names_of(found(talks, text)) == names, text
         assert names_of(list_queries.matching_traces(talks, text).values_list("trace_id", flat=True)) == names, text
+
+
+def test_alternatives_with_many_hits_are_asked_along_the_list_and_not_of_the_whole_project(talks, monkeypatch):
+    monkeypatch.setattr(text_queries, "MANY", 0)
+    query = parse("(refund OR kind:tool) 退款")
+    assert read_query(talks, query).lazy == list(query.terms)
+    assert not read_query(talks, query).parts
+    both = parse("(refund id:7700) OR (order id:7701)")
+    assert read_query(talks, both).few == sorted(
+        Trace.objects.filter(trace_id__in=["7700", "7701"]).values_list("pk", flat=True)
+    )
 
 
 def test_words_for_which_too_many_words_stand_are_looked_for_in_the_texts(talks, monkeypatch):

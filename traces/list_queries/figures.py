@@ -1,7 +1,7 @@
-"""The figures and facets above and beside the list, from one read of the newest `CAP` matching traces.
+"""The figures and facets above and beside the list, from one look along the newest `CAP` matching traces.
 
-Exact up to there, and said to be of the newest `CAP` beyond it. Where words with many hits are asked along the list, the newest
-`TEXT_CAP` that were found in time stand for `CAP`.
+Exact up to there, and said to be of the newest `CAP` beyond it (`TEXT_CAP` where words are asked along the list). All of it together
+has FIGURES_IN_S: where that is too little, what was read in time stands for `CAP`.
 """
 
 import math
@@ -25,7 +25,7 @@ from traces.search import Query
 from traces.signals import DETECTORS
 from traces.text_queries import Clock
 
-CAP = 5_000  # traces that figures and facets look at
+CAP = 5_000  # traces that figures and facets look at, where there is time
 TEXT_CAP = 500  # the same where words are asked along the list
 FIGURES_IN_S = 0.08  # for reading them, facets and all
 

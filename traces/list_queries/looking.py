@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from traces.filters import Reading
+from traces.filters import Reading, look_along
 from traces.lookups import Beyond
 from traces.models import Trace
-from traces.text_queries import Clock, look_along
+from traces.text_queries import Clock
 
 Place = tuple[float | int | None, int]  # of a row in a sorted list: the value it is sorted by, and its key
 
@@ -128,7 +128,7 @@ def stretches(
         if is_held:
             rows, held = rows[:size], rows[size:]
             is_end = is_end and not held
-        hits = (look_along(rows, reading.lazy) if reading.lazy else rows)[:limit]
+        hits = (look_along(reading.project, reading.lazy, rows) if reading.lazy else rows)[:limit]
         limit -= len(hits)
         if until or rows:
             place = until or (rows[-1][len(columns)], rows[-1][len(columns) + 1])
