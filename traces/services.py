@@ -325,12 +325,12 @@ class Batch:
             for depth, (node, body) in enumerate((*span.input_chain, *span.output_chain), start=1):
                 parents.setdefault(node, (parent, body, depth))
                 parent = node
-        nodes = self.find_by_digest("traces_messagenode", parents)
+        nodes = store.find_digests("traces_messagenode", project_pk, parents)
         new_nodes = [node for node in parents if node not in nodes]
         wanted = {parents[node][1] for node in new_nodes}
         for span in spans:
             wanted |= {digest for digest in (span.tools, span.origin) if digest is not None}
-        bodies = self.find_by_digest("traces_body", wanted)
+        bodies = store.find_digests("traces_body", project_pk, wanted)
         new_bodies = sorted(wanted - bodies.keys())
         body_ids = dict(zip(new_bodies, store.next_ids("traces_body", len(new_bodies)), strict=True))
         lost = store.insert_missing(
@@ -341,7 +341,7 @@ class Batch:
         )
         bodies |= body_ids
         if lost:
-            bodies |= self.find_by_digest("traces_body", lost)
+            bodies |= store.find_digests("traces_body", project_pk, lost)
         node_ids = dict(zip(new_nodes, store.next_ids("traces_messagenode", len(new_nodes)), strict=True))
         nodes |= node_ids
         rows = []
@@ -351,7 +351,7 @@ class Batch:
         columns = ("id", "project_id", "digest", "parent_id", "body_id", "depth")
         lost = store.insert_missing("traces_messagenode", columns, rows, key=("project_id", "digest"))
         if lost:
-            nodes |= self.find_by_digest("traces_messagenode", lost)
+            nodes |= store.find_digests("traces_messagenode", project_pk, lost)
             moved = [(nodes[parents[node][0]], node_ids[node]) for node in new_nodes if parents[node][0] in lost]
             store.update("traces_messagenode", "id", ("parent_id",), moved)
 
@@ -364,12 +364,6 @@ class Batch:
             )
 
         return links
-
-    def find_by_digest(self, table: str, digests: Iterable[bytes]) -> dict[bytes, int]:
-        """Return the keys of the project's rows with these digests."""
-        sql = f"SELECT digest, id FROM {table} WHERE project_id = %s AND digest IN {{values}}"  # noqa: S608
-        rows = self.store.read_where_in(sql, [self.project.pk], digests) if digests else []
-        return {bytes(digest): pk for digest, pk in rows}
 
 
 @dataclass

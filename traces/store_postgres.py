@@ -9,6 +9,7 @@ through a staging table that leaves out what is there.
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -16,6 +17,20 @@ from django.db import IntegrityError, connection, transaction
 Rows = Sequence[Sequence[Any]]
 JOIN_LOCKS = 64  # a project's traces share so many locks: enough to keep writers apart, few enough to hold all
 JOIN_CLASS = 0x6D62 << 8  # "mb": our corner of the space of advisory locks
+# The name of the sequence is looked up once, not for every value.
+NEXT_IDS = (
+    "SELECT nextval(named.sequence) FROM (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence OFFSET 0) named,"
+    " generate_series(1, %s)"
+)
+# LATERAL with LIMIT is a look into the index for each. An `= ANY(…)` is planned by what was known of the table before it grew, and
+# would read all of it.
+FIND_DIGESTS = (
+    "SELECT wanted.digest, found.id FROM (SELECT substring(given.packed FROM place FOR 16) AS digest"
+    " FROM (SELECT %s::bytea AS packed OFFSET 0) given, generate_series(1, %s, 16) AS place) wanted"
+    " CROSS JOIN LATERAL (SELECT id FROM {table} WHERE project_id = %s AND digest = wanted.digest LIMIT 1) found"
+)
+# Types whose values psycopg writes in binary as Python has them. Text would write a bytea as twice as many hex digits.
+BINARY = frozenset(("bool", "bytea", "float8", "int2", "int4", "int8", "text", "timestamptz", "varchar"))
 
 
 def in_turn() -> AbstractContextManager[None]:
@@ -74,8 +89,15 @@ def next_ids(table: str, count: int) -> list[int]:
     """Return free ids of a table, in order."""
     if not count:
         return []
-    rows = read("SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", [table, count])
+    rows = read(NEXT_IDS, [table, count])
     return sorted(row[0] for row in rows)
+
+
+def find_digests(table: str, project_pk: int, digests: Iterable[bytes]) -> dict[bytes, int]:
+    """Return the keys of a project's rows with these digests (16 bytes each): each looked up in the index, however many there are."""
+    packed = b"".join(digests)
+    rows = read(FIND_DIGESTS.replace("{table}", table), [packed, len(packed), project_pk]) if packed else []
+    return {bytes(digest): pk for digest, pk in rows}
 
 
 def insert(table: str, columns: Sequence[str], rows: Rows) -> None:
@@ -85,14 +107,30 @@ def insert(table: str, columns: Sequence[str], rows: Rows) -> None:
 
 
 def copy_rows(table: str, columns: Sequence[str], rows: Rows) -> None:
-    """Send rows by COPY. Raises the errors of `django.db`."""
+    """Send rows by COPY, in binary where the types of the columns allow it. Raises the errors of `django.db`."""
+    types = column_types(connection.settings_dict["NAME"], table.removeprefix("staged_"), tuple(columns))
+    is_binary = BINARY.issuperset(types)
+    form = "(FORMAT BINARY)" if is_binary else ""
     with (
         connection.wrap_database_errors,
         connection.cursor() as cursor,
-        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy,
+        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN {form}") as copy,
     ):
+        if is_binary:
+            copy.set_types(types)
         for row in rows:
             copy.write_row(row)
+
+
+@lru_cache(maxsize=256)
+def column_types(database: str, table: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the types of a table's columns."""
+    sql = (
+        "SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+        " WHERE a.attrelid = %s::regclass AND a.attnum > 0"
+    )
+    found: dict[str, str] = dict(read(sql, [table]))  # type: ignore[arg-type]
+    return tuple(found[column] for column in columns)
 
 
 def insert_missing(table: str, columns: Sequence[str], rows: Rows, *, key: Sequence[str]) -> set[Any]:

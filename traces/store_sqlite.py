@@ -96,6 +96,12 @@ def next_ids(table: str, count: int) -> range:
     return range(first, first + count)
 
 
+def find_digests(table: str, project_pk: int, digests: Iterable[bytes]) -> dict[bytes, int]:
+    """Return the keys of a project's rows with these digests."""
+    sql = f"SELECT digest, id FROM {table} WHERE project_id = %s AND digest IN {{values}}"  # noqa: S608
+    return dict(read_where_in(sql, [project_pk], digests))
+
+
 def insert(table: str, columns: Sequence[str], rows: Rows) -> None:
     """Insert rows that are known not to be there."""
     if rows:
