@@ -371,7 +371,7 @@ def ordered_alone(project: Project, query: Query) -> Meaning | None:
         for term in query.terms
         if not (isinstance(term, Condition) and term.key.kind == Kind.TIME and not term.negated)
     ]
-    if len(asked) != 1 or asked[0].negated or isinstance(asked[0], Words):
+    if len(asked) != 1 or asked[0].negated or not isinstance(asked[0], Condition):
         return None
     meaning = term_meaning(asked[0], project)
     return meaning if meaning.is_ordered else None

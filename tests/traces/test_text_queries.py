@@ -1,6 +1,8 @@
 """Text search over what was said: words, phrases and pieces of words, in any script, with few hits and with many."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from tests.factories import make_project, make_span
 from traces import list_queries, text_index, text_queries
@@ -120,6 +122,10 @@ def test_words_with_many_hits_are_found_along_the_list_alike(talks, monkeypatch,
 
 def test_alternatives_with_many_hits_are_asked_along_the_list_and_not_of_the_whole_project(talks, monkeypatch):
     monkeypatch.setattr(text_queries, "MANY", 0)
+    query = parse("refund OR kind:tool")
+    with CaptureQueriesContext(connection) as asked:
+        read_query(talks, query)
+    assert not [one["sql"] for one in asked if "traces_tracetexts" in one["sql"]]
     query = parse("(refund OR kind:tool) 退款")
     assert read_query(talks, query).lazy == list(query.terms)
     assert not read_query(talks, query).parts
