@@ -65,11 +65,9 @@ def wait_for(url: str, process: subprocess.Popen) -> None:
 
 async def bare_loop(base_url: str, items: int, concurrency: int) -> None:
     """Make the calls and nothing else."""
-    import httpx
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAioHttpClient
 
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency)
-    http_client = httpx.AsyncClient(limits=limits, timeout=60)
+    http_client = DefaultAioHttpClient(timeout=60)  # as ours
     gate = asyncio.Semaphore(concurrency)
     async with AsyncOpenAI(api_key="any", base_url=base_url, http_client=http_client, max_retries=0) as client:
 

@@ -99,11 +99,9 @@ def wait_for(url: str) -> None:
 
 async def run_bare(url: str, options: argparse.Namespace) -> float:
     """Return the seconds that a plain loop with the openai client needs."""
-    import httpx
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAioHttpClient
 
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=options.concurrency)
-    client = AsyncOpenAI(base_url=url, api_key="none", max_retries=0, http_client=httpx.AsyncClient(limits=limits))
+    client = AsyncOpenAI(base_url=url, api_key="none", max_retries=0, http_client=DefaultAioHttpClient())
     places = asyncio.Semaphore(options.concurrency)
 
     async def ask() -> None:

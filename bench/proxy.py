@@ -19,7 +19,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
+import httpx2
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_MS = 10.0
@@ -66,9 +66,9 @@ def wait_for(url: str) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
-            if httpx.get(url, timeout=2).status_code == 200:
+            if httpx2.get(url, timeout=2).status_code == 200:
                 return
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             pass
         time.sleep(0.2)
     raise SystemExit(f"Nothing answers at {url}.")
@@ -102,7 +102,7 @@ def ask(url: str, is_stream: bool, calls: int, concurrency: int) -> list[float]:
     body |= {"stream": is_stream, "stream_options": {"include_usage": True}} if is_stream else {}
     content = json.dumps(body).encode()
     headers = {"content-type": "application/json", "x-markbook-session": "bench"}
-    with httpx.Client(timeout=60) as client, ThreadPoolExecutor(concurrency) as pool:
+    with httpx2.Client(timeout=60) as client, ThreadPoolExecutor(concurrency) as pool:
 
         def one(number: int) -> float:
             start = time.perf_counter()
@@ -121,7 +121,7 @@ def count(port: int, expected: int) -> bool:
     found, cursor = 0, ""
     while True:
         url = f"http://127.0.0.1:{port}/api/traces?limit=500&q=&cursor={cursor}"
-        page = httpx.get(url, timeout=30).json()
+        page = httpx2.get(url, timeout=30).json()
         found += len(page["data"])
         cursor = page["next_cursor"] or ""
         if not cursor:

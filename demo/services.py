@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 
-import httpx
+import httpx2
 from django.core.wsgi import get_wsgi_application
 from django.utils import timezone
 
@@ -85,17 +85,17 @@ def send_runs(token: str, runs: list[Recorder], progress: Callable[[str], None],
     Asks nothing of the database itself, so that it may run in a thread. Raises LoadFailed.
     """
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-protobuf"}
-    transport = httpx.HTTPTransport() if url else httpx.WSGITransport(app=get_wsgi_application())
+    transport = httpx2.HTTPTransport() if url else httpx2.WSGITransport(app=get_wsgi_application())
     base = url or "http://127.0.0.1"
     try:
-        with httpx.Client(transport=transport, base_url=base, headers=headers, timeout=SEND_S) as client:
+        with httpx2.Client(transport=transport, base_url=base, headers=headers, timeout=SEND_S) as client:
             for body in batches(runs):
                 answer = client.post("/v1/traces", content=body)
                 if answer.status_code != 200:
                     raise LoadFailed(
                         f"Sending the sample runs failed with status {answer.status_code}: {answer.text[:300]}"
                     )
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise LoadFailed(f"Sending the sample runs to {base} failed: {error!r}") from error
     progress(f"{len(runs)} runs of scripted agents sent.")
 

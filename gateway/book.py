@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from django.db import DatabaseError, IntegrityError, close_old_connections, connection
 
 from providers.models import Call
+from traces.services import choose_store
 
 log = logging.getLogger(__name__)
 WAIT_S = 0.5  # as a rule an entry takes 1 to 5 ms
@@ -136,4 +137,5 @@ def write_calls(calls: Sequence[Call]) -> None:
     """Write calls as started, in one transaction."""
     if not connection.in_atomic_block:
         close_old_connections()
-    Call.objects.bulk_create(calls)
+    with choose_store().in_turn():
+        Call.objects.bulk_create(calls)

@@ -28,6 +28,7 @@ from gateway.exchange import Exchange, Observed, observe
 from providers.ledger import LEFT_OPEN, Ending, write_ends
 from providers.models import Call, CallState
 from traces.responses import ProxiedCall, ingest_proxied
+from traces.services import choose_store
 
 log = logging.getLogger(__name__)
 PURPOSE = "proxy"
@@ -236,7 +237,7 @@ class Writer:
                     late.append(call)
                 else:
                     ends.append(Ending(call.pk, CallState.UNKNOWN, ended_at, error=NOT_RECORDED))
-            with transaction.atomic():
+            with choose_store().in_turn(), transaction.atomic():
                 Call.objects.bulk_create(late)
                 if ends:
                     write_ends(ends)
@@ -271,7 +272,7 @@ class Writer:
                 late.append(new_call(entry.exchange, entry.project_pk, keeps_trace=entry.keeps_trace, **ending))
             else:
                 ends.append(Ending(pk=entry.booking.call.pk, **ending))
-        with transaction.atomic():
+        with choose_store().in_turn(), transaction.atomic():
             Call.objects.bulk_create(late)
             if ends:
                 write_ends(ends)

@@ -18,7 +18,7 @@ def connect(project: Project) -> Route:
     """Return the way to the scripted models: our own server where `serve` says that it runs, else this process."""
     if settings.SELF_URL:
         return Route(settings.SELF_URL.rstrip("/") + "/v1", internal_token(project))
-    from gateway.transport import InProcessTransport  # httpx is slow to import: when it is needed
+    from gateway.transport import InProcessTransport  # httpx2 is slow to import: when it is needed
 
     return Route(IN_PROCESS_URL, "in-process", InProcessTransport())
 

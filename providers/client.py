@@ -36,8 +36,8 @@ from providers.completions import (
     vectors_of,
 )
 from providers.fallbacks import lower_format, next_level, refused_parameter
-from providers.gate import gate_for
-from providers.ledger import Ending, Ledger
+from providers.gate import ProviderGate, gate_for
+from providers.ledger import NOT_SENT, Ending, Ledger
 from providers.models import Call, CallState
 from providers.prices import price_usd
 from providers.registry import Resolved, UnknownModel, resolve
@@ -51,7 +51,7 @@ KNOWN_S = 10.0  # how long a provider's settings are taken as read
 KNOWN_SCRIPTED_S = 3600.0
 LONGEST_WAIT_S = 30.0  # a provider that asks for more is left alone: the caller may try later
 CONNECT_S = 10.0
-CALLS_A_POOL = 8  # in flight, on the average
+MOST_CONNECTIONS = 1_000  # to one provider; its gate lets fewer calls out
 MAX_BYTES = 64 * 1024 * 1024  # of one answer
 
 
@@ -155,8 +155,7 @@ class ModelClient:
         self.timeout_s = settings.PROVIDER_TIMEOUT_S if timeout_s is None else timeout_s
         self.ledger = Ledger()
         self._resolved: dict[str, tuple[float, Resolved]] = {}
-        self._clients: dict[tuple[str, str, str, int], AsyncOpenAI] = {}
-        self._turn = 0
+        self._clients: dict[tuple[str, str, str], AsyncOpenAI] = {}
         self._openai: ModuleType | None = None
 
     async def chat(
@@ -258,36 +257,24 @@ class ModelClient:
         return random.uniform(ceiling / 2, ceiling)
 
     async def attempt(self, resolved: Resolved, request: Request) -> Answer:
-        """Send one request, with its row in the book. Raises ProviderError."""
+        """Send one request, with its row in the book. Raises ProviderError.
+
+        The row is written while other calls are in flight, so that no place stands empty meanwhile.
+        """
         client = await self.client_for(resolved)
         gate = gate_for(self.project.pk, resolved.provider_name, resolved.concurrency)
-        async with gate.slot():
+        async with gate.forecourt.slot():
             request.attempt += 1
             pk = await self.ledger.start(self.new_call(resolved, request))
-            sent = time.perf_counter()
-            content = b""
+            is_sent = False
             try:
-                content = await self.send(client, request, resolved)
-                answer = self.finish(request.read(content), resolved, sent)
-            except InvalidAnswer as error:
-                told = f'Provider "{resolved.provider_name}" answered for {resolved.model} with {redact(str(error), resolved.api_key)}.'
-                problem = ProviderError(told, kind="invalid_answer", may_be_charged=True)
-                self.ledger.end(self.ending_of_unusable(pk, content, resolved, told))
-                raise problem from None
-            except ProviderError as error:
-                if error.kind == "rate_limited" and error.retryable:
-                    gate.slow_down(error.retry_after_s or 0.0)
-                self.close(pk, error)
+                async with gate.slot():
+                    is_sent = True
+                    answer = await self.send_booked(client, gate, resolved, request, pk)
+            except BaseException:
+                if not is_sent:
+                    self.ledger.end(Ending(pk, CallState.FAILED, timezone.now(), error=NOT_SENT))
                 raise
-            except asyncio.CancelledError:
-                told = "Stopped while it waited for the answer; it may have been charged."
-                self.ledger.end(Ending(pk, CallState.UNKNOWN, timezone.now(), error=told))
-                raise
-            except BaseException as error:  # nobody else would close the row
-                told = f"Broke off: {type(error).__name__}; it may have been charged."
-                self.ledger.end(Ending(pk, CallState.UNKNOWN, timezone.now(), error=told))
-                raise
-            gate.speed_up()
         self.ledger.end(
             Ending(
                 pk,
@@ -299,6 +286,36 @@ class ModelClient:
                 cached_input_tokens=answer.usage.get("cached_input_tokens"),
             )
         )
+        return answer
+
+    async def send_booked(
+        self, client: "AsyncOpenAI", gate: ProviderGate, resolved: Resolved, request: Request, pk: int
+    ) -> Answer:
+        """Send a request that is in the book; a failure is written there. Raises ProviderError."""
+        sent = time.perf_counter()
+        content = b""
+        try:
+            content = await self.send(client, request, resolved)
+            answer = self.finish(request.read(content), resolved, sent)
+        except InvalidAnswer as error:
+            told = f'Provider "{resolved.provider_name}" answered for {resolved.model} with {redact(str(error), resolved.api_key)}.'
+            problem = ProviderError(told, kind="invalid_answer", may_be_charged=True)
+            self.ledger.end(self.ending_of_unusable(pk, content, resolved, told))
+            raise problem from None
+        except ProviderError as error:
+            if error.kind == "rate_limited" and error.retryable:
+                gate.slow_down(error.retry_after_s or 0.0)
+            self.close(pk, error)
+            raise
+        except asyncio.CancelledError:
+            told = "Stopped while it waited for the answer; it may have been charged."
+            self.ledger.end(Ending(pk, CallState.UNKNOWN, timezone.now(), error=told))
+            raise
+        except BaseException as error:  # nobody else would close the row
+            told = f"Broke off: {type(error).__name__}; it may have been charged."
+            self.ledger.end(Ending(pk, CallState.UNKNOWN, timezone.now(), error=told))
+            raise
+        gate.speed_up()
         return answer
 
     def new_call(self, resolved: Resolved, request: Request) -> Call:
@@ -359,12 +376,12 @@ class ModelClient:
         The body is plain JSON already: the library's `create` would look through it by the types of its parameters, which takes a third
         of the processor time of a call.
         """
-        import httpx
+        import httpx2
 
         assert self._openai is not None
         try:
             async with asyncio.timeout(self.timeout_s):
-                response = await client.post(request.path, cast_to=httpx.Response, body=request.body())
+                response = await client.post(request.path, cast_to=httpx2.Response, body=request.body())
             content: bytes = response.content
             return content
         except (self._openai.APIError, TimeoutError, ValueError, TypeError, RecursionError) as error:
@@ -372,7 +389,8 @@ class ModelClient:
 
     def told(self, error: Exception, resolved: Resolved) -> ProviderError:
         """Say in plain words why there is no answer."""
-        import httpx
+        import aiohttp
+        import httpx2
 
         openai = self._openai
         assert openai is not None
@@ -386,18 +404,22 @@ class ModelClient:
                 key=resolved.api_key,
                 retry_after_s=retry_after(error.response.headers),
             )
-        cause = error.__cause__ or error
+        cause = connection_error(error)
         where = redact(resolved.base_url, resolved.api_key)
-        if isinstance(error, TimeoutError | openai.APITimeoutError):
-            if isinstance(cause, httpx.ConnectTimeout | httpx.PoolTimeout):
-                message = (
-                    f'Provider "{name}" cannot be reached at {where} within {CONNECT_S:g} s. Is the address right?'
-                )
-                return ProviderError(message, kind="timeout", retryable=True)
+        if isinstance(cause, aiohttp.ConnectionTimeoutError):
+            message = f'Provider "{name}" cannot be reached at {where} within {CONNECT_S:g} s. Is the address right?'
+            return ProviderError(message, kind="timeout", retryable=True)
+        if isinstance(cause, TimeoutError | httpx2.TimeoutException):
             message = f'Provider "{name}" did not answer for {model} within {self.timeout_s:g} s; the call may have been charged.'
             return ProviderError(message, kind="timeout", retryable=True, may_be_charged=True)
         reason = redact(first_line(deepest(cause).encode("utf-8", "replace")), resolved.api_key)
-        if isinstance(cause, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError):
+        if isinstance(
+            cause,
+            aiohttp.ClientConnectorError
+            | aiohttp.ClientHttpProxyError
+            | aiohttp.InvalidURL
+            | httpx2.UnsupportedProtocol,
+        ):
             message = (
                 f'Provider "{name}" cannot be reached at {where}: {reason}. Is it running, and is the base URL right?'
             )
@@ -411,14 +433,8 @@ class ModelClient:
         return ProviderError(message, kind="rejected")
 
     async def client_for(self, resolved: Resolved) -> "AsyncOpenAI":
-        """Return a client of an endpoint; each is made once, and they take turns.
-
-        Several, because the connection pool of httpx looks at every pair of its connections for every request: one pool of 50 costs
-        twice the CPU time of seven small ones.
-        """
-        self._turn += 1
-        pool = self._turn % max(1, -(-resolved.concurrency // CALLS_A_POOL))
-        key = (resolved.provider_name, resolved.base_url, resolved.api_key, pool)
+        """Return the client of an endpoint; it is made once."""
+        key = (resolved.provider_name, resolved.base_url, resolved.api_key)
         client = self._clients.get(key)
         if client is None:
             if self._openai is None:
@@ -429,21 +445,21 @@ class ModelClient:
         return client
 
     def make_client(self, resolved: Resolved) -> "AsyncOpenAI":
-        import httpx
+        import httpx2
 
         assert self._openai is not None
         global certificates
         if certificates is None:
-            certificates = httpx.create_ssl_context()
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=max(resolved.concurrency, 20))
+            certificates = httpx2.create_ssl_context()
+        # Over aiohttp: its connections take a third of the processor time of httpx2's own, and no more when there are many of them.
         # No redirects: a call goes to the address that an administrator named and nowhere else, and is sent once.
-        http_client = httpx.AsyncClient(
+        http_client = self._openai.DefaultAioHttpClient(
             transport=resolved.transport,
             verify=certificates,
-            limits=limits,
+            limits=httpx2.Limits(max_connections=MOST_CONNECTIONS),
             follow_redirects=False,
             trust_env=not resolved.is_scripted,  # our own server lies past any proxy
-            timeout=httpx.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s)),
+            timeout=httpx2.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s)),
             event_hooks={"response": [cap_answer]},
         )
         client: AsyncOpenAI = self._openai.AsyncOpenAI(
@@ -501,15 +517,15 @@ async def cap_answer(response: Any) -> None:
 
 def capped(stream: Any, limit: int) -> Any:
     """Return the stream of a body that breaks off beyond `limit` bytes."""
-    import httpx
+    import httpx2
 
-    class CappedStream(httpx.AsyncByteStream):
+    class CappedStream(httpx2.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             size = 0
             async for chunk in stream:
                 size += len(chunk)
                 if size > limit:
-                    raise httpx.RemoteProtocolError(f"its answer is longer than {limit:,} bytes")
+                    raise httpx2.RemoteProtocolError(f"its answer is longer than {limit:,} bytes")
                 yield chunk
 
         async def aclose(self) -> None:
@@ -521,11 +537,12 @@ def capped(stream: Any, limit: int) -> Any:
 def warm_up() -> None:
     """Load what the first call would otherwise wait for: about a second for the client library."""
     global certificates
-    import httpx
+    import httpx2
 
     importlib.import_module("openai")
+    importlib.import_module("aiohttp")
     if certificates is None:
-        certificates = httpx.create_ssl_context()
+        certificates = httpx2.create_ssl_context()
 
 
 def read_object(content: bytes) -> dict[str, Any]:
@@ -556,6 +573,20 @@ def retry_after(headers: Any) -> float | None:
         parsed = email.utils.parsedate_tz(headers.get("retry-after") or "")
         seconds = email.utils.mktime_tz(parsed) - time.time() if parsed else float("nan")
     return max(0.0, seconds) if seconds == seconds and seconds < 86400 * 365 else None
+
+
+def connection_error(error: BaseException) -> BaseException:
+    """Return what aiohttp raised, where it is behind an error; else what is next behind it. httpx2's names for these say less: a
+    connection that broke off is a ConnectTimeout there.
+    """
+    import aiohttp
+
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, aiohttp.ClientError):
+            return found
+        found = found.__cause__
+    return error if isinstance(error, TimeoutError) else error.__cause__ or error
 
 
 def deepest(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Requests that are passed on to a provider as they are, and answers that come back as they are. Blocking; a thread a call.
 
-One HTTP client per base URL, with a pool of connections; httpx is slow to import, so on first use.
+One HTTP client per base URL, with a pool of connections; httpx2 is slow to import, so on first use.
 """
 
 import os
@@ -14,7 +14,7 @@ from providers.completions import first_line, redact
 from providers.registry import Resolved
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 CONNECT_S = 10.0
 READ_S = 600.0  # between two parts of an answer; the caller's own patience is as a rule the shorter one
@@ -47,7 +47,7 @@ class ForwardingError(Exception):
 class Forwarded:
     """A provider's answer whose head is there and whose body is still to come. Close it in any case."""
 
-    def __init__(self, response: "httpx.Response", resolved: Resolved) -> None:
+    def __init__(self, response: "httpx2.Response", resolved: Resolved) -> None:
         self.response, self.resolved = response, resolved
         self.status = response.status_code
 
@@ -65,7 +65,7 @@ class Forwarded:
 
         What has arrived already is given in one piece: each piece costs the caller a packet.
         """
-        import httpx
+        import httpx2
 
         held: list[bytes] = []
         try:
@@ -75,7 +75,7 @@ class Forwarded:
                     continue
                 yield b"".join(held)
                 held.clear()
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             if held:
                 yield b"".join(held)
             raise told(error, self.resolved) from None
@@ -85,7 +85,7 @@ class Forwarded:
     def has_next(self) -> bool:
         """Say whether the next piece has arrived whole enough to be had without waiting.
 
-        httpx does not tell, so this looks where its HTTP parser keeps what it has not parsed: the end of the last chunk, the size line of
+        httpx2 does not tell, so this looks where its HTTP parser keeps what it has not parsed: the end of the last chunk, the size line of
         the next one, and some of its data. Where that is not found, the answer is no, and nothing is joined.
         """
         place: Any = self.response.stream
@@ -116,7 +116,7 @@ class Clients:
     """The HTTP clients of this process."""
 
     pid: int
-    by_url: dict[str, "httpx.Client"]
+    by_url: dict[str, "httpx2.Client"]
 
 
 lock = threading.Lock()
@@ -127,7 +127,7 @@ class ForbiddenAddress(ValueError):
     """No model server can be at the address."""
 
 
-def client_for(base_url: str) -> "httpx.Client":
+def client_for(base_url: str) -> "httpx2.Client":
     """Return the client of a base URL, shared by all threads of this process. Raises ForbiddenAddress."""
     global clients
     if clients.pid == os.getpid() and base_url in clients.by_url:
@@ -136,15 +136,15 @@ def client_for(base_url: str) -> "httpx.Client":
     if problem:
         raise ForbiddenAddress(problem)
     with lock:
-        import httpx
+        import httpx2
 
         if clients.pid != os.getpid():
             clients = Clients(os.getpid(), {})
         client = clients.by_url.get(base_url)
         if client is None:
-            client = clients.by_url[base_url] = httpx.Client(
-                timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
-                limits=httpx.Limits(max_connections=POOL, max_keepalive_connections=KEPT),
+            client = clients.by_url[base_url] = httpx2.Client(
+                timeout=httpx2.Timeout(READ_S, connect=CONNECT_S),
+                limits=httpx2.Limits(max_connections=POOL, max_keepalive_connections=KEPT),
                 follow_redirects=False,
             )
     return client
@@ -155,7 +155,7 @@ def forward(resolved: Resolved, path: str, body: bytes, headers: dict[str, str])
 
     Of the caller's headers (names in lower case) those of SENT and the client library's own `x-stainless-…` go along.
     """
-    import httpx
+    import httpx2
 
     sent = {name: value for name, value in headers.items() if name in SENT or name.startswith("x-stainless-")}
     sent |= {"content-type": "application/json", "accept-encoding": "identity"}
@@ -169,7 +169,7 @@ def forward(resolved: Resolved, path: str, body: bytes, headers: dict[str, str])
     try:
         request = client.build_request("POST", resolved.base_url + path, content=body, headers=sent)
         response = client.send(request, stream=True)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise told(error, resolved) from None
     if 300 <= response.status_code < 400:
         response.close()
@@ -185,18 +185,18 @@ def forward(resolved: Resolved, path: str, body: bytes, headers: dict[str, str])
 
 def told(error: Exception, resolved: Resolved) -> ForwardingError:
     """Say in plain words why there is no answer, or no more of it."""
-    import httpx
+    import httpx2
 
     name, where = resolved.provider_name, redact(resolved.base_url, resolved.api_key)
     reason = redact(first_line(str(error).encode("utf-8", "replace")), resolved.api_key)
-    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
         message = f'Provider "{name}" cannot be reached at {where} within {CONNECT_S:g} s. Is the address right?'
         return ForwardingError(message, status=504, code="provider_timeout", may_be_charged=False)
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException):
         message = f'Provider "{name}" sent nothing for {READ_S:g} s. The call may have been charged.'
         return ForwardingError(message, status=504, code="provider_timeout", may_be_charged=True)
     if isinstance(
-        error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError | httpx.InvalidURL | ValueError
+        error, httpx2.ConnectError | httpx2.UnsupportedProtocol | httpx2.ProxyError | httpx2.InvalidURL | ValueError
     ):
         message = f'Provider "{name}" cannot be reached at {where}: {reason}. Is it running, and is the base URL right?'
         return ForwardingError(message, status=502, code="provider_unavailable", may_be_charged=False)

@@ -4,6 +4,7 @@ Several runs may ask the same provider at once, each in an event loop of its own
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 PAUSE_LIMIT_S = 60.0
+AHEAD = 0.3  # of a provider's limit: so many more calls may be made ready to be sent while these are in flight
 
 
 @dataclass(eq=False)
@@ -19,6 +21,11 @@ class Waiter:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
     is_granted: bool = False
+
+
+def ahead_of(limit: int) -> int:
+    """Return how many calls may be made ready beside those in flight, so that a place that is given back is taken at once."""
+    return math.ceil(AHEAD * limit)
 
 
 class Gate:
@@ -112,13 +119,37 @@ def wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-gates: dict[tuple[int, str], Gate] = {}
+class ProviderGate(Gate):
+    """The gate of a provider, and before it the `forecourt`: who is let in there may make a call ready, and waits for its turn."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.forecourt = Gate(limit + ahead_of(limit))
+
+    def resize(self, limit: int) -> None:
+        super().resize(limit)
+        self.forecourt.resize(limit + ahead_of(limit))
+
+    def slow_down(self, pause_s: float) -> None:
+        super().slow_down(pause_s)
+        self.forecourt.allowed = self.allowed + ahead_of(self.limit)
+
+    def speed_up(self) -> None:
+        if self.allowed >= self.limit:
+            return
+        super().speed_up()
+        with self.forecourt.lock:
+            self.forecourt.allowed = self.allowed + ahead_of(self.limit)
+            self.forecourt.let_in()
+
+
+gates: dict[tuple[int, str], ProviderGate] = {}
 gates_lock = threading.Lock()
 
 
-def gate_for(project_pk: int, provider_name: str, limit: int) -> Gate:
+def gate_for(project_pk: int, provider_name: str, limit: int) -> ProviderGate:
     """Return the one gate of a provider in this process."""
     with gates_lock:
-        gate = gates.setdefault((project_pk, provider_name), Gate(limit))
+        gate = gates.setdefault((project_pk, provider_name), ProviderGate(limit))
     gate.resize(limit)
     return gate

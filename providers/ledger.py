@@ -19,6 +19,7 @@ from providers.models import Call, CallState
 logger = logging.getLogger(__name__)
 BATCH = 500
 GATHER_S = 0.003
+NOT_SENT = "Not sent: the work was stopped first."
 LEFT_OPEN = "The worker ended while it waited; it may have been charged."
 
 
@@ -60,9 +61,7 @@ class Ledger:
     def close_unsent(self, future: asyncio.Future[int]) -> None:
         """End a call whose maker was cancelled before it was sent."""
         if not future.cancelled() and future.exception() is None:
-            self.end(
-                Ending(future.result(), CallState.FAILED, timezone.now(), error="Not sent: the work was stopped first.")
-            )
+            self.end(Ending(future.result(), CallState.FAILED, timezone.now(), error=NOT_SENT))
 
     def end(self, ending: Ending) -> None:
         """Write how a call ended, with the next batch."""

@@ -15,7 +15,7 @@ from providers.secrets import UnreadableSecret, decrypt
 from providers.transports import find_transport, scripted_models
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT = "default"
@@ -38,7 +38,7 @@ class Resolved:
     model: str
     concurrency: int
     is_scripted: bool = False
-    transport: "httpx.AsyncBaseTransport | None" = field(default=None, repr=False)
+    transport: "httpx2.AsyncBaseTransport | None" = field(default=None, repr=False)
     asked: str = ""
 
 

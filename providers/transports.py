@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from accounts.models import Project
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Route:
 
     base_url: str
     api_key: str = field(repr=False)
-    transport: "httpx.AsyncBaseTransport | None" = None
+    transport: "httpx2.AsyncBaseTransport | None" = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import orjson
 
 from traces.pointers import as_text
@@ -42,12 +42,12 @@ class ServerSource:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         if project:
             headers["X-Markbook-Project"] = project
-        self.client = httpx.Client(base_url=server.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
+        self.client = httpx2.Client(base_url=server.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         try:
             answer = self.client.get(path, params=params)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise ReadingError(f"{self.client.base_url} cannot be reached: {error}. Is it running there?") from None
         try:
             found = orjson.loads(answer.content)

@@ -41,6 +41,9 @@ STATUSES = {
 DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "seed": 42, "max_completion_tokens": None}
 MAX_ECHOED = 1_000  # rows that are answered with a run, which is polled: the others are in its output items
 MAX_ECHOED_TEXT = 4_000_000  # characters of JSON of these rows
+MAX_REMEMBERED_TEXT = 250_000  # of a run whose rows are kept in memory
+MAX_REMEMBERED = 50  # runs
+remembered: dict[str, list[dict[str, Any]]] = {}  # rows by the id of their run
 
 
 def seconds(when: datetime | None) -> int | None:
@@ -169,15 +172,25 @@ def data_source_document(run: Run) -> dict[str, Any]:
 
 
 def echoed_rows(run: Run) -> list[dict[str, Any]]:
-    """Return the first rows of a run, as many as fit into an answer that is asked for again and again."""
+    """Return the first rows of a run, as many as fit into an answer that is asked for again and again.
+
+    Rows of a run never change: those that are short stay in the memory of this process.
+    """
+    known = remembered.get(run.public_id)
+    if known is not None:
+        return known
     rows: list[dict[str, Any]] = []
-    left = MAX_ECHOED_TEXT
-    for item in revision_items(run.dataset_revision)[:MAX_ECHOED].iterator(chunk_size=50):
+    size = 0
+    for item in revision_items(run.dataset_revision).only("content", "sample")[:MAX_ECHOED].iterator(chunk_size=100):
         row = row_document(item)
-        left -= len(json.dumps(row))
-        if left < 0:
+        size += len(json.dumps(row))
+        if size > MAX_ECHOED_TEXT:
             break
         rows.append(row)
+    if size <= MAX_REMEMBERED_TEXT:
+        if len(remembered) >= MAX_REMEMBERED:
+            remembered.clear()
+        remembered[run.public_id] = rows
     return rows
 
 

@@ -168,7 +168,8 @@ def one_run(request: ProjectRequest, eval_id: str, run_id: str) -> HttpResponseB
         return JsonResponse({"object": "eval.run.deleted", "deleted": True, "run_id": run_id})
     if request.method == "POST":
         cancel_run(run)
-    return answer_run(request, find_run(request.project, eval_id, run_id))
+        run = find_run(request.project, eval_id, run_id)
+    return answer_run(request, run)
 
 
 @endpoint("POST")
@@ -197,13 +198,22 @@ def list_runs(request: ProjectRequest, chosen: Eval) -> JsonResponse:
 
 
 def runs_of(chosen: Eval) -> "QuerySet[Run]":
-    return Run.objects.filter(eval=chosen).select_related("eval", "project", "candidate", "dataset_revision__dataset")
+    return whole_runs().filter(eval=chosen)
+
+
+def whole_runs() -> "QuerySet[Run]":
+    """Return runs with all that their documents tell."""
+    return Run.objects.select_related("eval", "project", "candidate", "dataset_revision__dataset")
 
 
 def find_run(project: Project, eval_id: str, run_id: str) -> Run:
-    chosen = find_eval(project, eval_id)
-    found = runs_of(chosen).filter(public_id=storable_id(run_id)).first()
+    found = (
+        whole_runs()
+        .filter(eval__project=project, eval__public_id=storable_id(eval_id), public_id=storable_id(run_id))
+        .first()
+    )
     if found is None:
+        find_eval(project, eval_id)
         raise ApiError(404, f"The eval has no run {run_id[:100]!r}.", param="run_id", code="not_found")
     return found
 

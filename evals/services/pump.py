@@ -43,6 +43,7 @@ from evals.services.samples import (
 from evals.services.scores import scores_of
 from evals.services.verdicts import Client, answered, earlier_verdict, embedded, storable_result, with_answering
 from providers.client import ModelClient, ProviderError
+from providers.gate import ahead_of
 from traces.models import Trace
 
 log = logging.getLogger(__name__)
@@ -110,8 +111,9 @@ class Pump:
         self.stop, self.reuse = stop, reuse
         self.in_work: dict[int, asyncio.Task[None]] = {}
         self.halt = Halt()
-        self.generating = asyncio.Semaphore(job.concurrency)
-        self.room = min(MAX_IN_WORK, 4 * job.concurrency + 16)
+        self.generating = asyncio.Semaphore(job.concurrency + ahead_of(job.concurrency))
+        # A sample waits for its answer, then twice for the disk: enough that calls stay in flight while a batch is written.
+        self.room = min(MAX_IN_WORK, 6 * job.concurrency + 16)
         self.has_moved = asyncio.Event()
         self.writer = OutcomeWriter(
             job.project, database, worker=worker, in_work=lambda: len(self.in_work), settle=client.settle
@@ -138,7 +140,7 @@ class Pump:
     async def move_samples(self, minders: list[asyncio.Task[None]]) -> None:
         nothing_left = False
         while True:
-            if not self.halt and not nothing_left and len(self.in_work) <= self.room // 2:
+            if not self.halt and not nothing_left and len(self.in_work) <= self.room * 3 // 4:
                 claimed = await self.database(
                     claim_samples, self.job.run.pk, limit=self.room - len(self.in_work), worker=self.worker
                 )

@@ -201,15 +201,26 @@ def test_what_is_recorded_is_scored_from_its_trace_or_its_reference_without_a_ca
     assert [score.passed for score in Score.objects.all()] == [True, True]
 
 
-def test_no_more_calls_are_in_flight_than_the_provider_takes():
+def test_no_more_calls_are_in_flight_than_the_provider_takes(provider_server):
     project = make_project()
     Provider.objects.create(
-        project=project, name="small", base_url="http://127.0.0.1:9/v1", model_names=["echo"], concurrency=3
+        project=project, name="small", base_url=provider_server.base_url, model_names=["echo"], concurrency=3
     )
+    provider_server.latency_s = 0.03
     comparison = make_comparison(project=project, items=20)
-    client = pump(comparison, FakeClient(delay=0.01))
-    assert client.most_in_flight == 3
+    asyncio.run(services.pump_run(comparison.runs.get().pk, worker="test:1:x"))
+    assert provider_server.most_in_flight == 3
     assert set(statuses(comparison)) == {"done"}
+
+
+def test_hardly_more_calls_are_made_ready_than_the_provider_takes():
+    project = make_project()
+    Provider.objects.create(
+        project=project, name="small", base_url="http://127.0.0.1:9/v1", model_names=["echo"], concurrency=10
+    )
+    comparison = make_comparison(project=project, items=40)
+    client = pump(comparison, FakeClient(delay=0.01))
+    assert client.most_in_flight == 13
 
 
 def test_a_model_that_nobody_answers_fails_the_run_as_a_whole_and_says_what_to_do(settings):

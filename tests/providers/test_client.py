@@ -296,6 +296,29 @@ def test_calls_in_flight_stay_within_the_limit_of_the_provider(project, provider
     assert provider_server.most_in_flight == 4
 
 
+def test_calls_are_booked_while_others_are_in_flight_and_those_that_were_not_sent_say_so(
+    project, provider, provider_server
+):
+    provider.concurrency = 4
+    provider.save()
+    provider_server.mode = "slow"
+
+    async def stop(client):
+        tasks = [asyncio.ensure_future(client.chat(**ASK)) for _ in range(20)]
+        while provider_server.call_count < 4 or await Call.objects.acount() < 6:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert (provider_server.call_count, await Call.objects.acount()) == (4, 6)  # two are ready to be sent
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(project, stop)
+
+    assert sorted(states()) == ["failed"] * 2 + ["unknown"] * 4
+    assert {call.error for call in Call.objects.filter(state="failed")} == {"Not sent: the work was stopped first."}
+
+
 def test_chat_cancelled_in_flight_leaves_an_unknown_call(project, provider, provider_server):
     provider_server.mode = "slow"
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from providers.gate import Gate
+from providers.gate import Gate, ProviderGate
 
 
 async def hold(gate, seconds, seen):
@@ -86,3 +86,17 @@ def test_gate_forgets_waiters_that_are_cancelled():
     asyncio.run(main())
 
     assert (len(seen), gate.in_flight, len(gate.waiting)) == (2, 0, 0)
+
+
+def test_the_forecourt_of_a_provider_grows_and_shrinks_with_its_gate():
+    gate = ProviderGate(10)
+    assert (gate.limit, gate.forecourt.limit) == (10, 13)
+
+    gate.resize(4)
+    gate.in_flight = 4
+    gate.slow_down(0)
+    assert (gate.allowed, gate.forecourt.allowed) == (2, 4)
+
+    for _ in range(50):
+        gate.speed_up()
+    assert (gate.allowed, gate.forecourt.allowed) == (4, 6)

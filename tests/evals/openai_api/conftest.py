@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 
-import httpx  # noqa: F401  # before threads: the client looks whether it is loaded
+import httpx2  # noqa: F401  # before threads: the client looks whether it is loaded
 import openai
 import pytest
 from django.db import close_old_connections, connections

@@ -1,6 +1,6 @@
 """Evals: made, read, listed, changed, deleted, and refused with the place that is wrong."""
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -224,17 +224,17 @@ def test_metadata_has_its_limits(api, metadata, is_taken):
 
 def test_a_body_that_is_no_json_object_is_refused(api, live_server):
     for body in (b"[1]", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000):
-        answer = httpx.post(f"{live_server.url}/v1/evals", content=body)
+        answer = httpx2.post(f"{live_server.url}/v1/evals", content=body)
         assert answer.status_code == 400, body[:10]
         assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_no_address_redirects_and_unknown_ones_are_json(live_server, project):
-    answer = httpx.post(f"{live_server.url}/v1/evals/", json={})
+    answer = httpx2.post(f"{live_server.url}/v1/evals/", json={})
     assert answer.status_code in (404, 405)
     assert answer.json()["error"]["message"]
     assert answer.headers["x-request-id"]
-    assert httpx.put(f"{live_server.url}/v1/evals", json={}).status_code == 405
+    assert httpx2.put(f"{live_server.url}/v1/evals", json={}).status_code == 405
 
 
 def test_a_wrong_key_is_401_and_an_eval_of_another_project_404(api, live_server, settings):

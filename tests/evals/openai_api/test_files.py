@@ -3,7 +3,7 @@
 import io
 import json
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -79,9 +79,9 @@ def test_a_wrong_upload_names_its_place(api, options, param):
 def test_an_upload_without_a_file_or_not_as_multipart_is_refused(api, live_server):
     url = f"{live_server.url}/v1/files"
     answers = [
-        httpx.post(url, data={"purpose": "evals"}, files={"other": b"x"}),
-        httpx.post(url, json={"purpose": "evals"}),
-        httpx.post(url, content=b"--", headers={"content-type": "multipart/form-data"}),
+        httpx2.post(url, data={"purpose": "evals"}, files={"other": b"x"}),
+        httpx2.post(url, json={"purpose": "evals"}),
+        httpx2.post(url, content=b"--", headers={"content-type": "multipart/form-data"}),
     ]
     for answer in answers:
         assert answer.status_code == 400

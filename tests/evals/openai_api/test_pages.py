@@ -1,6 +1,6 @@
 """One engine, two doors: what the API makes shows in the pages, and what the pages make is answered by the API."""
 
-import httpx
+import httpx2
 import pytest
 
 from evals import services
@@ -16,11 +16,11 @@ def test_the_report_of_a_run_is_its_page(api, finish):
     made = make_eval(api, name="Tickets", criteria=[EQUAL, ANSWERED], with_sample=True)
     run = api.evals.runs.create(made.id, name="nightly", data_source=sampled(row("yes", "yes"), row("no")))
     for state in ("queued", "done"):
-        page = httpx.get(run.report_url)
+        page = httpx2.get(run.report_url)
         assert page.status_code == 200, state
         assert "Tickets: nightly" in page.text
         finish(run)
-    listed = httpx.get(f"{run.report_url.rsplit('/', 1)[0]}")
+    listed = httpx2.get(f"{run.report_url.rsplit('/', 1)[0]}")
     assert "Tickets: nightly" in listed.text
 
 
@@ -35,7 +35,7 @@ def test_every_state_of_a_run_has_a_page(api, finish, state):
         api.evals.runs.cancel(run.id, eval_id=made.id)
     elif state == "given":
         finish(run)
-    page = httpx.get(run.report_url)
+    page = httpx2.get(run.report_url)
     assert page.status_code == 200
 
 
@@ -43,11 +43,11 @@ def test_rows_that_runs_bring_along_are_in_no_list_of_datasets(api, live_server,
     made = make_eval(api)
     api.evals.runs.create(made.id, data_source=jsonl(row("a")))
     dataset = Dataset.objects.get()
-    page = httpx.get(f"{live_server.url}/p/default/datasets")
+    page = httpx2.get(f"{live_server.url}/p/default/datasets")
     assert dataset.name not in page.text
-    launch = httpx.get(f"{live_server.url}/p/default/comparisons/new")
+    launch = httpx2.get(f"{live_server.url}/p/default/comparisons/new")
     assert dataset.name not in launch.text
-    own = httpx.get(f"{live_server.url}/p/default/datasets/{dataset.slug}")
+    own = httpx2.get(f"{live_server.url}/p/default/datasets/{dataset.slug}")
     assert own.status_code == 200
 
 
@@ -99,7 +99,7 @@ def test_a_comparison_of_the_pages_is_an_eval_with_runs(api, finish, project):
 def test_a_run_of_the_api_is_not_offered_to_be_run_again_from_a_form_that_cannot_hold_it(api, project):
     made = make_eval(api, criteria=[ANSWERED], with_sample=True)
     run = api.evals.runs.create(made.id, data_source=sampled(row("a")))
-    assert "Run again" not in httpx.get(run.report_url).text
+    assert "Run again" not in httpx2.get(run.report_url).text
 
 
 def test_the_drawer_shows_the_tool_call_that_is_the_whole_answer(api, finish, server, live_server, project):
@@ -111,7 +111,7 @@ def test_the_drawer_shows_the_tool_call_that_is_the_whole_answer(api, finish, se
     run = finish(api.evals.runs.create(make_eval(api, with_sample=True).id, data_source=sampled(row("Weather?"))))
     sample = Sample.objects.get(run__public_id=run.id)
 
-    page = httpx.get(f"{run.report_url}?sample={sample.item_id}", timeout=60).text
+    page = httpx2.get(f"{run.report_url}?sample={sample.item_id}", timeout=60).text
 
     assert "calls a tool:" in page
     assert "get_weather {&quot;city&quot;: &quot;&lt;Oslo&gt;&quot;}" in page
