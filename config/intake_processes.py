@@ -1,6 +1,6 @@
 """The processes that take in spans, as one child of `serve`: `python -m config.intake_processes`. See `traces.intake`.
 
-One for each core, forked from a parent that has loaded the application, and forked again when one ends.
+One for each core and one more, which computes while another waits for the disk; forked from a parent that has loaded the application, and forked again when one ends.
 """
 
 import contextlib
@@ -21,13 +21,15 @@ MAX_PROCESSES = 4
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    listener.listen(
+        2048
+    )  # a batch that comes while the application is loaded waits, rather than have a web process load all that too
     django.setup()
     from config.processes import die_with_parent
     from traces import intake
-    from traces.services import find_price_usd
 
-    find_price_usd()
-    listener = socket.socket(fileno=int(sys.argv[1]))
+    intake.warm_up()
     gc.collect()
     gc.freeze()
     # A batch makes 100,000 objects that are no garbage: look for garbage less often.
@@ -42,9 +44,8 @@ def main() -> None:
                 os.kill(pid, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
-    listener.listen(2048)
     while not stops:
-        while len(children) < min(os.cpu_count() or 1, MAX_PROCESSES) and not stops:
+        while len(children) < min((os.cpu_count() or 1) + 1, MAX_PROCESSES) and not stops:
             children.add(fork(listener, intake.serve, die_with_parent))
         if wait_for_one(children):
             time.sleep(PAUSE_S)

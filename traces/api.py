@@ -31,7 +31,7 @@ from traces.search import QueryError
 
 log = logging.getLogger(__name__)
 PROTOBUF = "application/x-protobuf"
-AT_ONCE = 256 * 1024  # bytes
+AT_ONCE = 4 * 1024 * 1024  # bytes
 MAX_LIMIT = 500
 MAX_REASONS = 20
 # google.rpc.Code by HTTP status

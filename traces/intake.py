@@ -23,11 +23,12 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import orjson
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError, close_old_connections
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError, close_old_connections
+from django.db import connection as django_connection
 
 from accounts.models import Project
 from traces.otlp import DecodeError, decode_logs, decode_traces
-from traces.services import IngestResult, Prepared, ingest_logs, ingest_spans
+from traces.services import IngestResult, Prepared, find_price_usd, ingest_logs, ingest_spans
 
 log = logging.getLogger(__name__)
 SIZES = struct.Struct("!IQ")  # of the head, of the body
@@ -171,6 +172,12 @@ class Stop(BaseException):
     """The process was asked to end while it waited."""
 
 
+def warm_up() -> None:
+    """Load what the first batch would wait for: the table of prices, and what decoding makes at its first use."""
+    find_price_usd()("gpt-4o-mini", 1, 1, 0, provider="openai")
+    decode_traces(b"", "application/x-protobuf")
+
+
 def serve(listener: socket.socket) -> None:
     """Take in batches until SIGTERM; those that were begun are ended first."""
     state = {"waits": False, "stops": False}
@@ -181,6 +188,8 @@ def serve(listener: socket.socket) -> None:
             raise Stop
 
     signal.signal(signal.SIGTERM, stop)
+    with contextlib.suppress(DatabaseError, InterfaceError):  # away now: the first batch is told so, where it still is
+        django_connection.ensure_connection()
     listener.setblocking(False)  # for all processes that share it: which of those that look is quicker is not known
     with contextlib.suppress(Stop):
         while not state["stops"]:

@@ -154,8 +154,12 @@ class TraceState(models.Model):
 class TraceTerm(models.Model):
     """One filterable word of a trace where a trace may have several: key is `model`, `tool`, `tag`, `session` or `meta.<name>`."""
 
-    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="terms", db_index=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    trace = models.ForeignKey(
+        Trace, on_delete=models.CASCADE, related_name="terms", db_index=False, db_constraint=False
+    )
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     key = models.CharField(max_length=100)
     value = models.CharField(max_length=200)
 
@@ -170,7 +174,9 @@ class TraceTerm(models.Model):
 class Span(models.Model):
     """One timed part of a trace, without its payload. Times as in `Trace`; `position` orders spans that have none."""
 
-    trace = models.ForeignKey(Trace, on_delete=models.CASCADE, related_name="spans", db_index=False)
+    trace = models.ForeignKey(
+        Trace, on_delete=models.CASCADE, related_name="spans", db_index=False, db_constraint=False
+    )
     span_id = models.CharField(max_length=MAX_ID)
     parent_span_id = models.CharField(max_length=MAX_ID, blank=True)
     name = models.CharField(max_length=500)
@@ -218,7 +224,9 @@ class Body(models.Model):
     `content` is JSON in UTF-8 bytes, so that any text, NUL included, is the same on SQLite and PostgreSQL.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     digest = models.BinaryField(max_length=16)
     kind = models.CharField(max_length=8, help_text="message, tools or origin")
     content = models.BinaryField()
@@ -236,10 +244,14 @@ class MessageNode(models.Model):
     `digest` is chained: that of the parent's digest and the message's. `depth` counts messages from the thread's start, from 1.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     digest = models.BinaryField(max_length=16)
-    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children", db_index=False)
-    body = models.ForeignKey(Body, on_delete=models.PROTECT, related_name="nodes")
+    parent = models.ForeignKey(
+        "self", null=True, on_delete=models.CASCADE, related_name="children", db_index=False, db_constraint=False
+    )
+    body = models.ForeignKey(Body, on_delete=models.PROTECT, related_name="nodes", db_constraint=False)
     depth = models.PositiveIntegerField()
 
     class Meta:
@@ -257,12 +269,22 @@ class SpanPayload(models.Model):
     `input_node` is the last message of the input; `output_node` continues it with the answer's messages.
     """
 
-    span = models.OneToOneField(Span, on_delete=models.CASCADE, primary_key=True, related_name="payload")
+    span = models.OneToOneField(
+        Span, on_delete=models.CASCADE, primary_key=True, related_name="payload", db_constraint=False
+    )
     content = models.BinaryField()
-    origin = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
-    tools = models.ForeignKey(Body, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
-    input_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
-    output_node = models.ForeignKey(MessageNode, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    origin = models.ForeignKey(
+        Body, null=True, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    tools = models.ForeignKey(
+        Body, null=True, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    input_node = models.ForeignKey(
+        MessageNode, null=True, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    output_node = models.ForeignKey(
+        MessageNode, null=True, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
 
     class Meta:
         indexes = [

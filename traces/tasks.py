@@ -7,6 +7,7 @@ from django.db import close_old_connections
 
 from traces import run_counts, signal_rows, text_index
 
+AT_MOST_S = 60.0  # of indexing in one look; while there is much to do, hardly any time goes by between two looks
 checking = threading.Lock()
 is_current = threading.Event()  # nothing is left that older detectors looked at; new looks are all of this version
 indexing = threading.Lock()
@@ -35,7 +36,7 @@ def look_for_texts() -> None:
     close_old_connections()
     try:
         run_counts.tidy()
-        text_index.index_pending(gives_way=True)
+        text_index.index_pending(for_s=AT_MOST_S, gives_way=True)
     finally:
         close_old_connections()
         indexing.release()

@@ -401,15 +401,15 @@ class ProjectIndexing:
         """Compare what traces say outside their messages with what is indexed: keys that stay, new texts, keys that go."""
         keys: dict[int, list[int]] = {pk: [] for pk in texts}
         sql = "SELECT trace_id, part, id, content FROM traces_searchtext WHERE trace_id IN {values}"
-        stored = {(pk, part): (key, bytes(content)) for pk, part, key, content in self.where_in(sql, texts)}
+        stored = {(pk, part): (key, zlib.decompress(content)) for pk, part, key, content in self.where_in(sql, texts)}
         new = []
         for trace_pk, own in texts.items():
             for part, text in enumerate(own):
-                packed = zlib.compress(text.encode("utf-8", "replace"), 6)
-                if stored.get((trace_pk, part), (0, b""))[1] == packed:
+                content = text.encode("utf-8", "replace")
+                if (trace_pk, part) in stored and stored[trace_pk, part][1] == content:
                     keys[trace_pk].append(stored.pop((trace_pk, part))[0])
                 else:
-                    new.append(NewText(None, trace_pk, part, packed, index_words(text)))
+                    new.append(NewText(None, trace_pk, part, zlib.compress(content, 2), index_words(text)))
         return keys, new, [key for key, _ in stored.values()]
 
     def write_texts(self, texts: Sequence[NewText]) -> None:
@@ -436,7 +436,7 @@ class ProjectIndexing:
                 if words:
                     listed = write_words(words)
                 level = TOP_LEVEL if len(listed) > LONGEST_LIST else 0
-                SearchWords.objects.create(project_id=self.project_pk, level=level, content=pack_list(listed))
+                write_list(self.project_pk, level, pack_list(listed))
 
     def still_there(self, texts: Sequence[NewText]) -> list[NewText]:
         """Return the texts whose body or trace is there, and keep it there until the end of the transaction."""
@@ -532,12 +532,19 @@ def merge_words(project_pk: int) -> None:
         above = TOP_LEVEL if len(content) > LONGEST_LIST else level + 1
         with store_of().in_turn(), transaction.atomic():
             SearchWords.objects.filter(pk__in=[row.pk for row in rows]).delete()
-            SearchWords.objects.create(project_id=project_pk, level=above, content=packed)
+            write_list(project_pk, above, packed)
+
+
+def write_list(project_pk: int, level: int, packed: bytes) -> None:
+    """Write a compressed list of words."""
+    store_of().insert("traces_searchwords", ("project_id", "level", "content"), [(project_pk, level, packed)])
 
 
 def write_words(words: Iterable[str]) -> bytes:
     """Write words as a sorted list, one a line, with a line end before and after each."""
-    return b"\n" + b"\n".join(sorted(word.encode("utf-8", "replace") for word in words)) + b"\n"
+    return ("\n" + "\n".join(sorted(words)) + "\n").encode(
+        "utf-8", "replace"
+    )  # sorted as characters: as UTF-8 sorts too
 
 
 def pack_list(listed: bytes) -> bytes:

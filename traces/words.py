@@ -87,7 +87,7 @@ def index_words(text: str) -> Indexed:
     folded = fold(text)
     if folded.isascii():
         words = set(ASCII_WORD.findall(folded))
-        if any(len(word) > MAX_WORD for word in words):
+        if max(map(len, words), default=0) > MAX_WORD:
             words = {part for word in words for part in windows(word)}
         return Indexed({encode(word) for word in words} if "0u" in folded else words, words)
     words, others = set(), set()
