@@ -8,12 +8,14 @@ whether it holds one of them; with many hits a page is soon full, and the number
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from django.db import connection
+from django.db import OperationalError, connection
+from psycopg.errors import QueryCanceled
 
 from accounts.models import Project
 from traces.models import SearchPending, SearchWords, Trace, TraceTexts
@@ -28,6 +30,7 @@ MOST_TRACES = 4_000  # traces that are held as a list of keys
 MOST_WORDS = 1_000  # words of the index that a piece of a word stands for
 CACHED_WORDS = 64 * 1024 * 1024  # bytes of lists of words that a process keeps at hand
 IN_TIME_S = 0.08  # for looking along the list, before a page is given with what was found
+GRACE_MS = 15  # for a statement that is nearly done when time is over
 GROWTH = 8  # of a stretch of the list over the one before
 BELOW = """
     WITH RECURSIVE below(id) AS (
@@ -286,6 +289,16 @@ def follow(keys: Sequence[int]) -> list[int] | None:
 # Along the list --------------------------------------------------------------------------------------------------
 
 
+class TooLate(Exception):
+    """A statement was ended since the time was over."""
+
+
+def set_timeout(ms: int | None) -> None:
+    """Bound the statements of this connection to PostgreSQL, or make it as it was."""
+    with connection.cursor() as cursor:
+        cursor.execute("RESET statement_timeout" if ms is None else f"SET statement_timeout = {ms}")
+
+
 class Clock:
     """How long looking along the list may still take."""
 
@@ -305,6 +318,25 @@ class Clock:
         """Return how many to look at next where `size` took so many seconds: what surely fits into the time left, 0 for too few."""
         fits = int(0.8 * size * self.left / max(took, 1e-4))
         return min(fits, GROWTH * size, most) if fits >= max(1, size // 8) else 0
+
+    @contextmanager
+    def bounding(self) -> Iterator[None]:
+        """Let PostgreSQL end a statement that goes on after the time is over: rows that lie on a disk take much longer than those before.
+
+        Raises TooLate for it. Within a transaction nothing is ended, as that would end it too.
+        """
+        if connection.vendor != "postgresql" or connection.in_atomic_block:
+            yield
+            return
+        set_timeout(1 + int(1000 * self.left) + GRACE_MS)
+        try:
+            yield
+        except (OperationalError, QueryCanceled) as problem:
+            if isinstance(problem, QueryCanceled) or isinstance(problem.__cause__, QueryCanceled):
+                raise TooLate from problem
+            raise
+        finally:
+            set_timeout(None)
 
 
 # What the page shows ---------------------------------------------------------------------------------------------

@@ -2,16 +2,18 @@
 
 import random
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
 
 from tests.factories import make_trace
 from traces import few, list_queries, search
 from traces.filters import filtered
 from traces.list_queries import looking
 from traces.models import Trace, TraceTerm
-from traces.text_queries import Clock
+from traces.text_queries import Clock, TooLate
 
 START = 1_780_000_000_000_000_000
 QUERIES = (
@@ -162,3 +164,38 @@ def test_next_stretch_is_as_long_as_fits_into_the_time_that_is_left():
     assert clock.fitting(1_000, 20.0, most=10_000) == 0
     assert Clock(-1.0).fitting(1_000, 0.001, most=10_000) == 0
     assert 0.4 < clock.part(0.5).left <= 0.5
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite ends no statement")
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_that_takes_too_long_is_ended_and_the_list_goes_on_from_before():
+    with pytest.raises(TooLate), Clock(0.02).bounding(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(20)")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("0",)
+
+
+@pytest.mark.parametrize("text", ["release:r1", "status:error", "has:cost"])
+def test_a_stretch_that_is_ended_is_as_if_it_had_not_been_read(many, monkeypatch, text):
+    class Ended(Clock):
+        """Ends all but the first stretch."""
+
+        def part(self, share):
+            return self
+
+        @contextmanager
+        def bounding(self):
+            raise TooLate
+            yield
+
+    wanted = expected(many, text, sort="-started")
+    monkeypatch.setattr(few, "FEW", 0)
+    for name in ("READ", "PASSED"):
+        monkeypatch.setattr(looking, name, 3)
+    monkeypatch.setattr("traces.list_queries.pages.Clock", lambda: Ended(60.0))
+    monkeypatch.setattr("traces.list_queries.figures.Clock", lambda _: Ended(60.0))
+    assert walk(many, text, sort="-started")[0] == wanted
+    summary = list_queries.trace_summary(many, search.parse(text), since_ns=None, now=datetime.now(UTC))
+    assert summary.figures.is_partial
+    assert 0 <= summary.looked_at <= 3

@@ -7,6 +7,7 @@ has FIGURES_IN_S: where that is too little, what was read in time stands for `CA
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ from traces.models import Source, Status, Trace, TraceTerm
 from traces.run_counts import count_traces
 from traces.search import Query
 from traces.signals import DETECTORS
-from traces.text_queries import Clock
+from traces.text_queries import Clock, TooLate
 
 CAP = 5_000  # traces that figures and facets look at, where there is time
 TEXT_CAP = 500  # the same where words are asked along the list
@@ -159,9 +160,14 @@ def find_newest(
         reading, sort=DEFAULT_SORT, place=None, backwards=False, limit=limit + 1, clock=clock, columns=(*columns, "pk")
     ):
         rows = stretch.rows[: limit - len(found.rows)]
+        try:
+            with clock.bounding() if found.rows else nullcontext():
+                counted = term_counts([row[-1] for row in rows], term_keys)
+        except TooLate:
+            break  # as if it had not been read
         found.is_all = stretch.reached is None and len(rows) == len(stretch.rows)
         found.rows += rows
-        for key, counts in term_counts([row[-1] for row in rows], term_keys).items():
+        for key, counts in counted.items():
             found.terms.setdefault(key, Counter()).update(counts)
     return found
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.db.models import QuerySet
 from traces.filters import Reading, look_along
 from traces.lookups import Beyond
 from traces.models import Trace
-from traces.text_queries import Clock
+from traces.text_queries import Clock, TooLate
 
 Place = tuple[float | int | None, int]  # of a row in a sorted list: the value it is sorted by, and its key
 
@@ -112,23 +113,36 @@ def stretches(
     matching, along = reading.matching, reading.along(column)
     size, most = (ASKED, MOST_ASKED) if reading.lazy else (PASSED if passes else READ, MOST_PASSED)
     held: list[tuple[Any, ...]] | None = None
+    is_first = True
     while limit > 0:
         began = time.monotonic()
-        until: Place | None = None
-        if passes:
-            edge = read_rows(
-                along, sort=sort, place=place, backwards=backwards, limit=1, skip=size - 1, columns=(column, "pk")
-            )
-            until = (edge[0][0], edge[0][1]) if edge else None
         count = size if reading.lazy else limit if passes or is_held else min(size, limit)
-        rows = held or read_rows(
-            matching, sort=sort, place=place, until=until, backwards=backwards, limit=count, columns=wanted
-        )
+        try:
+            with nullcontext() if is_first else clock.bounding():
+                until: Place | None = None
+                if passes:
+                    edge = read_rows(
+                        along,
+                        sort=sort,
+                        place=place,
+                        backwards=backwards,
+                        limit=1,
+                        skip=size - 1,
+                        columns=(column, "pk"),
+                    )
+                    until = (edge[0][0], edge[0][1]) if edge else None
+                rows = held or read_rows(
+                    matching, sort=sort, place=place, until=until, backwards=backwards, limit=count, columns=wanted
+                )
+                hits = rows if is_held or not reading.lazy else look_along(reading.project, reading.lazy, rows)
+        except TooLate:
+            return
+        is_first = False
         is_end = until is None and len(rows) < count
         if is_held:
             rows, held = rows[:size], rows[size:]
-            is_end = is_end and not held
-        hits = (look_along(reading.project, reading.lazy, rows) if reading.lazy else rows)[:limit]
+            is_end, hits = is_end and not held, rows
+        hits = hits[:limit]
         limit -= len(hits)
         if until or rows:
             place = until or (rows[-1][len(columns)], rows[-1][len(columns) + 1])
