@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from psycopg.errors import QueryCanceled
 
 from accounts.models import Project
@@ -293,12 +293,6 @@ class TooLate(Exception):
     """A statement was ended since the time was over."""
 
 
-def set_timeout(ms: int | None) -> None:
-    """Bound the statements of this connection to PostgreSQL, or make it as it was."""
-    with connection.cursor() as cursor:
-        cursor.execute("RESET statement_timeout" if ms is None else f"SET statement_timeout = {ms}")
-
-
 class Clock:
     """How long looking along the list may still take."""
 
@@ -328,15 +322,15 @@ class Clock:
         if connection.vendor != "postgresql" or connection.in_atomic_block:
             yield
             return
-        set_timeout(1 + int(1000 * self.left) + GRACE_MS)
         try:
-            yield
+            with transaction.atomic():  # the bound ends with it, whoever gets the connection then
+                with connection.cursor() as cursor:
+                    cursor.execute(f"SET LOCAL statement_timeout = {1 + int(1000 * self.left) + GRACE_MS}")
+                yield
         except (OperationalError, QueryCanceled) as problem:
             if isinstance(problem, QueryCanceled) or isinstance(problem.__cause__, QueryCanceled):
                 raise TooLate from problem
             raise
-        finally:
-            set_timeout(None)
 
 
 # What the page shows ---------------------------------------------------------------------------------------------
