@@ -26,7 +26,7 @@ DEFAULT_SORT = "-started"
 NULLABLE = ("duration_ms", "total_tokens", "cost_usd")
 NAMES = {"<": "lt", ">": "gt", "<=": "lte", ">=": "gte"}
 # How many traces the first stretch takes, where an index names them, where they are passed, and where each is asked for words.
-READ, PASSED, ASKED = 100, 200, 100
+READ, PASSED, ASKED = 100, 200, 40
 MOST_PASSED, MOST_ASKED = 400_000, 2_400  # and any stretch
 
 
