@@ -6,7 +6,6 @@ looks at the rows when it starts and every ten seconds after; there is no beat p
 
 import logging
 import os
-import sys
 import threading
 from typing import Any
 
@@ -58,7 +57,6 @@ def start_clean(**kwargs: Any) -> None:
     from config import embedded_queue, processes
 
     processes.die_with_parent()
-    sys.setswitchinterval(processes.SWITCH_S)
     if not settings.REDIS_URL:
         embedded_queue.sweep(settings.QUEUE_DIR)
 

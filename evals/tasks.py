@@ -15,7 +15,7 @@ from evals.services import gradings
 from evals.services.deletion import finish_deletions as finish_project_deletions
 from evals.workers import worker_name
 from providers.client import warm_up
-from traces import asked_deletions
+from traces import asked_deletions, background
 
 log = logging.getLogger(__name__)
 MESSAGE_LIFE_S = 30  # a look that nobody took by then is said again anyway
@@ -83,7 +83,8 @@ def pump_run(run_id: int) -> None:
         pumping.add(run_id)
         refused.discard(run_id)
     try:
-        asyncio.run(services.pump_run(run_id, worker=worker_name(), stop=stopping))
+        with background.foremost():
+            asyncio.run(services.pump_run(run_id, worker=worker_name(), stop=stopping))
     finally:
         with pumping_lock:
             pumping.discard(run_id)

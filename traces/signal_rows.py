@@ -7,7 +7,7 @@ is done only where the trace has not changed meanwhile.
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -60,11 +60,14 @@ def mark_changed(project_pk: int, trace_pks: Sequence[int]) -> None:
             cursor.executemany(sql, [(pk, project_pk, due, changed) for pk in trace_pks])
 
 
-def check_due(*, for_s: float = 4.0, now: Any = None) -> int:
-    """Look at the traces whose time has come, for at most some seconds. Returns how many. Safe at any time, in any number."""
+def check_due(*, for_s: float = 4.0, now: Any = None, stop: Callable[[], bool] = bool) -> int:
+    """Look at the traces whose time has come, for at most some seconds, or until `stop` says so. Returns how many.
+
+    Safe at any time, in any number.
+    """
     until = time.monotonic() + for_s
     count = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until and not stop():
         due = list(
             SignalCheck.objects.filter(is_pending=True, due_at__lte=now or timezone.now())
             .order_by("due_at")
@@ -73,7 +76,7 @@ def check_due(*, for_s: float = 4.0, now: Any = None) -> int:
         if not due:
             return count
         for check in due:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or stop():
                 return count
             count += look_at(check)
     return count

@@ -1,11 +1,12 @@
 """What the queue says: look. A message lost, late or doubled changes nothing: what is to be done are rows."""
 
 import threading
+from functools import partial
 
 from celery import shared_task
 from django.db import close_old_connections
 
-from traces import run_counts, signal_rows, text_index
+from traces import background, run_counts, signal_rows, text_index
 
 AT_MOST_S = 60.0  # of indexing in one look; while there is much to do, hardly any time goes by between two looks
 checking = threading.Lock()
@@ -20,9 +21,10 @@ def look_for_signals() -> None:
         return
     close_old_connections()
     try:
-        if not is_current.is_set() and not signal_rows.mark_outdated():
-            is_current.set()
-        signal_rows.check_due()
+        with background.look("signals"):
+            if not is_current.is_set() and not signal_rows.mark_outdated():
+                is_current.set()
+            signal_rows.check_due(stop=partial(background.stands_back, "signals"))
     finally:
         close_old_connections()
         checking.release()
@@ -35,8 +37,11 @@ def look_for_texts() -> None:
         return
     close_old_connections()
     try:
-        run_counts.tidy()
-        text_index.index_pending(for_s=AT_MOST_S, gives_way=True)
+        with background.look("texts"):
+            run_counts.tidy()
+            text_index.index_pending(
+                for_s=AT_MOST_S, stop=lambda: background.stands_back("texts") or text_index.is_flooded()
+            )
     finally:
         close_old_connections()
         indexing.release()
