@@ -9,7 +9,7 @@ import logging
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -202,15 +202,15 @@ def is_flooded() -> bool:
     )
 
 
-def index_pending(*, for_s: float = 8.0, gives_way: bool = False) -> int:
-    """Index the traces that are pending, oldest mark first, for at most some seconds. Returns how many marks were done.
+def index_pending(*, for_s: float = 8.0, stop: Callable[[], bool] = bool) -> int:
+    """Index the traces that are pending, oldest mark first, for at most some seconds, or until `stop` says so.
 
-    Safe at any time, in any number: one works and the others return at once. `gives_way`: not while very much is coming in.
+    Returns how many marks were done. Safe at any time, in any number: one works and the others return at once.
     """
     until = time.monotonic() + for_s
     done = 0
     with alone() as mine:
-        while mine and time.monotonic() < until and not (gives_way and is_flooded()):
+        while mine and time.monotonic() < until and not stop():
             marks = list(ready_marks().order_by("pk").values_list("pk", "trace_id")[: 10 * AT_ONCE])
             if not marks:
                 break
@@ -435,8 +435,8 @@ class ProjectIndexing:
                 words: set[str] = set().union(*(one.words.words for one in some))
                 if words:
                     listed = write_words(words)
-                level = TOP_LEVEL if len(listed) > LONGEST_LIST else 0
-                write_list(self.project_pk, level, pack_list(listed))
+                    level = TOP_LEVEL if len(listed) > LONGEST_LIST else 0
+                    write_list(self.project_pk, level, pack_list(listed))
 
     def still_there(self, texts: Sequence[NewText]) -> list[NewText]:
         """Return the texts whose body or trace is there, and keep it there until the end of the transaction."""

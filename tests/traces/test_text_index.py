@@ -277,9 +277,9 @@ def test_indexer_gives_way_to_a_flood_of_spans_but_not_for_long():
     project = make_project()
     ingest_spans(project, [make_span() for _ in range(text_index.FLOOD_MARKS)])
     SearchPending.objects.update(since_ns=time.time_ns())
-    assert text_index.index_pending(gives_way=True) == 0
+    assert text_index.index_pending(stop=text_index.is_flooded) == 0
     oldest = SearchPending.objects.order_by("pk").first()
     SearchPending.objects.filter(pk=oldest.pk).update(since_ns=time.time_ns() - (text_index.FLOOD_S + 1) * 10**9)
-    assert text_index.index_pending(gives_way=True) >= text_index.FLOOD_MARKS
+    assert text_index.index_pending(stop=text_index.is_flooded) >= text_index.FLOOD_MARKS
     ingest_spans(project, [make_span()])
-    assert text_index.index_pending(gives_way=True) == 1
+    assert text_index.index_pending(stop=text_index.is_flooded) == 1
