@@ -1,12 +1,15 @@
 """Measure ingest: durable spans a second over HTTP, then the traces list with those spans loaded.
 
     python bench/ingest.py [--spans 50000] [--batch 200] [--connections 4] [--url http://127.0.0.1:8000] [--gzip]
-        [--payloads DIR] [--read-every 0.5]
+        [--payloads DIR] [--read-every 0.5] [--settle 3]
 
 Without --url it starts `manage.py serve` on an empty data folder (or on the database that DATABASE_URL names, which should be
 empty) and stops it at the end. Payloads are made ahead of time in a process of its own, whose CPU time is reported; --payloads
 keeps them for the next time. While spans are sent the traces list is read, page and API in turn. Spans are
-counted in the database at the end, over a connection of this script's own. Half of the runs speak OpenInference, half the OTel
+counted in the database at the end, over a connection of this script's own. Then it waits until the search index has caught up: nothing
+is left to be indexed, and a search by the API for words of the last batch finds their run. Sending begins --settle seconds after
+the server answers: its worker is still being loaded then. Exits with 1 where spans are missing or the search is not there within
+60 s of the last batch. Half of the runs speak OpenInference, half the OTel
 GenAI conventions; every span holds at least 1 KB of random words that no other span holds.
 """
 
@@ -17,6 +20,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
 import statistics
@@ -27,11 +31,13 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ["gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06", "claude-sonnet-4-5"]
 SPANS_A_RUN = 10
+SPANS = "SELECT count(*) FROM traces_span s JOIN traces_spanpayload p ON p.span_id = s.id"
+SEARCH_S = 60  # from the last batch until its words are found
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -297,9 +303,8 @@ def read_list(url: str, every_s: float, done: threading.Event, took: list[float]
         took.append((time.perf_counter() - begun) * 1000)
 
 
-def count_spans(data_dir: Path) -> int:
-    """Count the rows over a connection of our own."""
-    sql = "SELECT count(*) FROM traces_span s JOIN traces_spanpayload p ON p.span_id = s.id"
+def count_rows(data_dir: Path, sql: str) -> int:
+    """Count rows over a connection of our own."""
     if os.environ.get("DATABASE_URL"):
         import psycopg
 
@@ -309,6 +314,27 @@ def count_spans(data_dir: Path) -> int:
 
     with sqlite3.connect(f"file:{data_dir / 'markbook.sqlite3'}?mode=ro", uri=True) as database:
         return database.execute(sql).fetchone()[0]
+
+
+def wait_for_search(url: str, data_dir: Path, body: bytes, headers: dict[str, str]) -> float:
+    """Return the seconds until nothing is left to be indexed and words of a request's last span are found; gives up after four minutes."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    begun = time.perf_counter()
+    sent = ExportTraceServiceRequest.FromString(gzip.decompress(body) if "Content-Encoding" in headers else body)
+    span = sent.resource_spans[0].scope_spans[0].spans[-1]
+    texts = {pair.key: pair.value.string_value for pair in span.attributes}
+    longest = re.findall("[a-z ]{200,}", " ".join(texts.values()))[-1]
+    words = " ".join(longest.split()[2:7])
+    query = url + "/api/traces?" + urlencode({"q": f'"{words}"'})
+    key = {name: value for name, value in headers.items() if name == "Authorization"}
+    while time.perf_counter() - begun < 4 * SEARCH_S:
+        if not count_rows(data_dir, "SELECT count(*) FROM traces_searchpending"):
+            with urllib.request.urlopen(urllib.request.Request(query, headers=key), timeout=60) as answer:
+                if any(row["trace_id"] == span.trace_id.hex() for row in json.load(answer)["data"]):
+                    break
+        time.sleep(0.5)
+    return time.perf_counter() - begun
 
 
 def measure_gets(url: str, times: int = 10) -> float:
@@ -350,6 +376,9 @@ def main() -> None:
     parser.add_argument("--gzip", action="store_true")
     parser.add_argument("--payloads", type=Path, help="a folder in which the requests are kept for the next time")
     parser.add_argument("--read-every", type=float, default=0.5, help="seconds between two looks at the list; 0: none")
+    parser.add_argument(
+        "--settle", type=float, default=3, help="seconds from the server's first answer to the first batch"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="markbook-bench-") as name:
         folder = Path(name)
@@ -372,8 +401,10 @@ def main() -> None:
         data_dir = Path(os.environ.get("MARKBOOK_DATA_DIR", folder / "data")) if args.url else folder / "data"
         server = None if args.url else start_server(args.port, data_dir)
         url = args.url or f"http://127.0.0.1:{args.port}"
+        if server is not None:
+            time.sleep(args.settle)
         try:
-            before = count_spans(data_dir)
+            before = count_rows(data_dir, SPANS)
             done = threading.Event()
             reads: list[float] = []
             reader = threading.Thread(target=read_list, args=(url, args.read_every, done, reads))
@@ -384,8 +415,9 @@ def main() -> None:
                 took, times = send_all(url, bodies, connections=args.connections, headers=headers)
             finally:
                 done.set()
+            ended = time.perf_counter()
             after = resource.getrusage(resource.RUSAGE_SELF)
-            stored = count_spans(data_dir) - before
+            stored = count_rows(data_dir, SPANS) - before
             sender = after.ru_utime + after.ru_stime - own.ru_utime - own.ru_stime
             times.sort()
             print(f"ingest: {stored:,} spans in the database, {took:.1f} s, {stored / took:,.0f} spans/s; "
@@ -399,6 +431,10 @@ def main() -> None:
                   f"{measure_gets(url + '/api/traces'):.0f} ms (API)")  # fmt: skip
             if stored != report["spans"]:
                 sys.exit(f"{report['spans'] - stored:,} spans of {report['spans']:,} are missing.")
+            waited = time.perf_counter() - ended + wait_for_search(url, data_dir, bodies[-1], headers)
+            print(f"search: words of the last batch found, and nothing left to be indexed, {waited:.0f} s after it")
+            if waited > SEARCH_S:
+                sys.exit(f"The search has not caught up within {SEARCH_S} s.")
         finally:
             if server is not None:
                 os.killpg(server.pid, signal.SIGTERM)

@@ -1,6 +1,7 @@
 """The processes that take in spans, as one child of `serve`: `python -m config.intake_processes`. See `traces.intake`.
 
-One for each core and one more, which computes while another waits for the disk; forked from a parent that has loaded the application, and forked again when one ends.
+One for each core and one more, which computes while another waits for the disk; forked from a parent that has loaded the
+application, and forked again when one ends.
 """
 
 import contextlib

@@ -168,6 +168,9 @@ def short_value(value: Any) -> Any:
 
 def preview(text: str) -> str:
     """Return the start of a text on one line."""
+    start = " ".join(text[: PREVIEW * 5 // 4].split())  # enough, but where there is much white space
+    if len(start) >= PREVIEW or len(text) <= PREVIEW * 5 // 4:
+        return clean_text(start, PREVIEW)
     return clean_text(" ".join(text[: PREVIEW * 4].split()), PREVIEW)
 
 

@@ -80,7 +80,7 @@ def first_text(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
 
 def fill_shared(raw: RawSpan, record: SpanRecord) -> None:
     """Fill what has one precedence across conventions: model, agent, session, user, task, environment, version."""
-    attributes = raw.attributes
+    attributes = {name: raw.attributes[name] for name in NAMES & raw.attributes.keys()}
     resource = raw.origin.get("resource") or {}
     record.model = first_text(attributes, ANSWERED) or record.model or first_text(attributes, REQUESTED)
     record.agent_name = first_text(attributes, AGENT_NAME) or record.agent_name

@@ -208,10 +208,13 @@ def move_flat_tools(record: SpanRecord, sent: dict[str, Any]) -> None:
 
 
 def move_part_list(
-    record: SpanRecord, name: str, side: str, sent: Any, *, start: int = 0, end: int | None = None
+    record: SpanRecord, name: str, side: str, sent: Any, given: Any, *, start: int = 0, end: int | None = None
 ) -> None:
-    """Take a list of `{role, parts}` out of the record: messages `start` to `end` of a side write it again."""
-    items = parse_json(sent)
+    """Take a list of `{role, parts}` out of the record: messages `start` to `end` of a side write it again.
+
+    `given` is what the text that was sent holds.
+    """
+    items = given
     style = json_style(sent, items) if isinstance(sent, str) else None
     messages: list[Message] = getattr(record, SIDES[side])[start:end]
     if not isinstance(items, list) or (isinstance(sent, str) and style is None):
@@ -228,7 +231,7 @@ def move_part_list(
         items = [{"parts": items}]
     recipe |= part_dialect(items)
     learn_parts(recipe, items, messages)
-    if write_part_list(getattr(record, SIDES[side]), recipe) == parse_json(sent):
+    if write_part_list(getattr(record, SIDES[side]), recipe) == given:
         record.moved[name] = recipe
         record.attributes.pop(name, None)
 

@@ -106,14 +106,18 @@ def fill_messages(record: SpanRecord, attributes: dict[str, Any], groups: dict[s
 def read_flat_messages(prefix: str, sent: dict[str, Any]) -> tuple[list[Message], list[int]]:
     """Return the messages of flattened attributes by numeric index, and the places whose text came as a content part."""
     skip = len(prefix) + 1
-    found: dict[int, dict[str, Any]] = {}
+    by_place: dict[str, dict[str, Any]] = {}
     for name, value in sent.items():
         place, _, rest = name[skip:].partition(".")
-        if place.isascii() and place.isdigit() and len(place) < 7 and rest.startswith("message."):
-            fields = found.get(int(place))
+        if rest.startswith("message."):
+            fields = by_place.get(place)
             if fields is None:
-                fields = found[int(place)] = {}
+                fields = by_place[place] = {}
             fields[rest[8:]] = value
+    found: dict[int, dict[str, Any]] = {}
+    for place, fields in by_place.items():
+        if place.isascii() and place.isdigit() and len(place) < 7:
+            found.setdefault(int(place), {}).update(fields)
     messages: list[Message] = []
     contents: list[int] = []
     for index in sorted(found):

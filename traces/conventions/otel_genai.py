@@ -116,19 +116,21 @@ def fill_messages(record: SpanRecord, attributes: dict[str, Any]) -> None:
     """Read the messages of both sides; system instructions given apart come first."""
     if not record.input_messages:
         sent, instructions = attributes.get("gen_ai.input.messages"), attributes.get("gen_ai.system_instructions")
-        messages = read_part_messages(sent) if sent is not None else []
+        items = parse_json(sent)
+        messages = read_part_messages(items) if items is not None else []
         head = read_instructions(instructions) if instructions is not None else []
         if head and messages and messages[0] == head[0]:
             head = []  # said twice
         record.input_messages = head + messages
         if head:
-            move_part_list(record, "gen_ai.system_instructions", "input", instructions, end=1)
+            move_part_list(record, "gen_ai.system_instructions", "input", instructions, parse_json(instructions), end=1)
         if messages:
-            move_part_list(record, "gen_ai.input.messages", "input", sent, start=len(head))
+            move_part_list(record, "gen_ai.input.messages", "input", sent, items, start=len(head))
     if not record.output_messages and (sent := attributes.get("gen_ai.output.messages")) is not None:
-        record.output_messages = read_part_messages(sent)
+        items = parse_json(sent)
+        record.output_messages = read_part_messages(items)
         if record.output_messages:
-            move_part_list(record, "gen_ai.output.messages", "output", sent)
+            move_part_list(record, "gen_ai.output.messages", "output", sent, items)
 
 
 def fill_usage(record: SpanRecord, attributes: dict[str, Any]) -> None:
