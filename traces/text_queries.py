@@ -31,7 +31,7 @@ MOST_WORDS = 1_000  # words of the index that a piece of a word stands for
 CACHED_WORDS = 64 * 1024 * 1024  # bytes of lists of words that a process keeps at hand
 IN_TIME_S = 0.08  # for looking along the list, before a page is given with what was found
 GRACE_MS = 15  # for a statement that is nearly done when time is over
-GROWTH = 8  # of a stretch of the list over the one before
+GROWTH = 4  # of a stretch of the list over the one before
 BELOW = """
     WITH RECURSIVE below(id) AS (
         SELECT n.id FROM traces_messagenode n WHERE n.body_id IN {values}

@@ -159,7 +159,7 @@ def test_figures_of_all_time_count_all_however_little_time_there_is(many, monkey
 def test_next_stretch_is_as_long_as_fits_into_the_time_that_is_left():
     clock = Clock(1.0)
     assert 700 <= clock.fitting(1_000, 1.0, most=10_000) <= 800
-    assert clock.fitting(1_000, 0.001, most=100_000) == 8_000
+    assert clock.fitting(1_000, 0.001, most=100_000) == 4_000
     assert clock.fitting(1_000, 0.001, most=1_500) == 1_500
     assert clock.fitting(1_000, 20.0, most=10_000) == 0
     assert Clock(-1.0).fitting(1_000, 0.001, most=10_000) == 0
