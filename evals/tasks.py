@@ -94,6 +94,11 @@ def pump_run(run_id: int) -> None:
             look.apply_async(expires=MESSAGE_LIFE_S)
 
 
+def wake(run_id: int) -> None:
+    """Have a worker begin a run once it is committed; where none has room for it, the next look asks again."""
+    pump_run.apply_async_on_commit((run_id,), expires=MESSAGE_LIFE_S)
+
+
 grading = threading.Lock()
 
 

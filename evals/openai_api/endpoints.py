@@ -235,7 +235,7 @@ def create_run(request: ProjectRequest, chosen: Eval) -> JsonResponse:
         rows=rows_of(request.project, chosen, source),
     )
     if run.status == RunStatus.QUEUED:
-        tasks.look.delay_on_commit()
+        tasks.wake(run.pk)
     return answer_run(request, find_run(request.project, chosen.public_id, run.public_id), status=201)
 
 

@@ -111,7 +111,8 @@ class Pump:
         self.stop, self.reuse = stop, reuse
         self.in_work: dict[int, asyncio.Task[None]] = {}
         self.halt = Halt()
-        self.generating = asyncio.Semaphore(job.concurrency + ahead_of(job.concurrency))
+        self.at_once = job.concurrency + ahead_of(job.concurrency)
+        self.generating = asyncio.Semaphore(self.at_once)
         # A sample waits for its answer, then twice for the disk: enough that calls stay in flight while a batch is written.
         self.room = min(MAX_IN_WORK, 6 * job.concurrency + 16)
         self.has_moved = asyncio.Event()
@@ -139,15 +140,19 @@ class Pump:
 
     async def move_samples(self, minders: list[asyncio.Task[None]]) -> None:
         nothing_left = False
+        room = self.at_once  # the first calls are made before more is read
         while True:
             if not self.halt and not nothing_left and len(self.in_work) <= self.room * 3 // 4:
                 claimed = await self.database(
-                    claim_samples, self.job.run.pk, limit=self.room - len(self.in_work), worker=self.worker
+                    claim_samples, self.job.run.pk, limit=min(room, self.room - len(self.in_work)), worker=self.worker
                 )
                 nothing_left = not claimed
                 for sample in claimed:
                     task = self.in_work[sample.pk] = asyncio.create_task(self.move(sample))
                     task.add_done_callback(self.note_moved)
+                if claimed and room < self.room:
+                    room = self.room
+                    continue
             if not self.in_work:
                 return
             await self.has_moved.wait()

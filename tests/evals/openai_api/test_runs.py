@@ -667,7 +667,7 @@ def test_a_created_run_wakes_a_worker(api):
         api.evals.runs.create(made.id, data_source=jsonl(row("a")))
     finally:
         before_task_publish.disconnect(note)
-    assert sent == ["evals.tasks.look"]
+    assert sent == ["evals.tasks.pump_run"]
 
 
 def test_bodies_beyond_the_limit_of_forms_are_taken(api, finish):
