@@ -317,14 +317,19 @@ def count_rows(data_dir: Path, sql: str) -> int:
 
 
 def wait_for_search(url: str, data_dir: Path, body: bytes, headers: dict[str, str]) -> float:
-    """Return the seconds until nothing is left to be indexed and words of a request's last span are found; gives up after four minutes."""
+    """Return the seconds until nothing is left to be indexed and words of a request's last answer are found, four minutes at most."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     begun = time.perf_counter()
     sent = ExportTraceServiceRequest.FromString(gzip.decompress(body) if "Content-Encoding" in headers else body)
-    span = sent.resource_spans[0].scope_spans[0].spans[-1]
-    texts = {pair.key: pair.value.string_value for pair in span.attributes}
-    longest = re.findall("[a-z ]{200,}", " ".join(texts.values()))[-1]
+    spans = [
+        (span, pair.value.string_value)
+        for span in sent.resource_spans[0].scope_spans[0].spans
+        for pair in span.attributes
+        if pair.key in ("gen_ai.output.messages", "llm.output_messages.0.message.content")
+    ]
+    span, said = spans[-1]
+    longest = re.findall("[a-z ]{200,}", said)[-1]
     words = " ".join(longest.split()[2:7])
     query = url + "/api/traces?" + urlencode({"q": f'"{words}"'})
     key = {name: value for name, value in headers.items() if name == "Authorization"}
