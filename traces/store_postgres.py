@@ -129,7 +129,7 @@ def column_types(database: str, table: str, columns: tuple[str, ...]) -> tuple[s
         "SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
         " WHERE a.attrelid = %s::regclass AND a.attnum > 0"
     )
-    found: dict[str, str] = dict(read(sql, [table]))  # type: ignore[arg-type]
+    found: dict[str, str] = dict(read(sql, [table]))
     return tuple(found[column] for column in columns)
 
 
