@@ -129,7 +129,7 @@ def login_for(host: str) -> str:
 def bind_intake() -> tuple[socket.socket, str]:
     """Open the socket over which web processes hand batches to intake processes, and return its address; nobody else may connect.
 
-    It listens once those are loaded: until then a web process takes a batch in itself, at once.
+    It listens while those are loaded: what comes then waits for them.
     """
     folder = tempfile.mkdtemp(prefix="markbook-")  # readable by its owner only; the name of a Unix socket must be short
     address = os.path.join(folder, "intake")

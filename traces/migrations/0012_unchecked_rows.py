@@ -3,8 +3,7 @@
 Whoever writes spans holds a lock on the project that keeps deletions out until the commit (`lock_joins`, `lock_sweep`), and has
 found or made the rows that it points at under that lock. A trace still has to belong to a project that is there.
 
-SQLite keeps its constraints, which cost it next to nothing: taking them away would write every table anew. Where PostgreSQL has lz4,
-long contents are compressed by it from now on; what is compressed already is not compressed again.
+A SQLite database that is there keeps its constraints, which cost it next to nothing: taking them away would write every table anew.
 """
 
 from django.db import migrations, models
@@ -46,7 +45,6 @@ FIELDS = {
     },
 }
 CONSTRAINTS = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = %s::regclass"
-HAS_LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"
 
 
 def change(apps, schema_editor):
@@ -57,12 +55,6 @@ def change(apps, schema_editor):
             cursor.execute(CONSTRAINTS, [f"traces_{model}"])
             for (name,) in cursor.fetchall():
                 cursor.execute(f'ALTER TABLE traces_{model} DROP CONSTRAINT "{name}"')
-        for table in ("traces_searchtext", "traces_searchwords", "traces_tracetexts"):
-            cursor.execute(f"ALTER TABLE {table} ALTER COLUMN content SET STORAGE EXTERNAL")
-        cursor.execute(HAS_LZ4)
-        if cursor.fetchone():
-            for table in ("traces_body", "traces_spanpayload"):
-                cursor.execute(f"ALTER TABLE {table} ALTER COLUMN content SET COMPRESSION lz4")
 
 
 class Migration(migrations.Migration):
