@@ -23,9 +23,8 @@ MAX_PROCESSES = 4
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     listener = socket.socket(fileno=int(sys.argv[1]))
-    listener.listen(
-        2048
-    )  # a batch that comes while the application is loaded waits, rather than have a web process load all that too
+    # A batch that comes while the application is loaded waits, rather than have a web process load all that too.
+    listener.listen(2048)
     django.setup()
     from config.processes import die_with_parent
     from traces import intake

@@ -542,9 +542,8 @@ def write_list(project_pk: int, level: int, packed: bytes) -> None:
 
 def write_words(words: Iterable[str]) -> bytes:
     """Write words as a sorted list, one a line, with a line end before and after each."""
-    return ("\n" + "\n".join(sorted(words)) + "\n").encode(
-        "utf-8", "replace"
-    )  # sorted as characters: as UTF-8 sorts too
+    listed = "\n" + "\n".join(sorted(words)) + "\n"  # in the order of characters, which is that of UTF-8
+    return listed.encode("utf-8", "replace")
 
 
 def pack_list(listed: bytes) -> bytes:
