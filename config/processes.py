@@ -35,9 +35,6 @@ READY_S = 60.0
 QUICK_DEATHS = 4  # so many deaths of one child within QUICK_S stop the whole
 QUICK_S = 60.0
 WORKER_THREADS = 13  # eight runs at a time, and a thread for each of the looks and the gradings (evals/tasks.py)
-# How long a thread may compute while others of its process wait (Python's own: 5 ms). A proxied stream must not stand behind a batch
-# of spans, nor a run's fifty calls in flight behind what is written of those before.
-SWITCH_S = 0.001
 
 
 class StopAsked(BaseException):

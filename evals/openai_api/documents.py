@@ -43,7 +43,9 @@ MAX_ECHOED = 1_000  # rows that are answered with a run, which is polled: the ot
 MAX_ECHOED_TEXT = 4_000_000  # characters of JSON of these rows
 MAX_REMEMBERED_TEXT = 250_000  # of a run whose rows are kept in memory
 MAX_REMEMBERED = 50  # runs
-remembered: dict[str, list[dict[str, Any]]] = {}  # rows by the id of their run
+remembered: dict[
+    tuple[int, str], list[dict[str, Any]]
+] = {}  # rows by key and id of their run: an imported id may be in two projects
 
 
 def seconds(when: datetime | None) -> int | None:
@@ -176,7 +178,7 @@ def echoed_rows(run: Run) -> list[dict[str, Any]]:
 
     Rows of a run never change: those that are short stay in the memory of this process.
     """
-    known = remembered.get(run.public_id)
+    known = remembered.get((run.pk, run.public_id))
     if known is not None:
         return known
     rows: list[dict[str, Any]] = []
@@ -190,7 +192,7 @@ def echoed_rows(run: Run) -> list[dict[str, Any]]:
     if size <= MAX_REMEMBERED_TEXT:
         if len(remembered) >= MAX_REMEMBERED:
             remembered.clear()
-        remembered[run.public_id] = rows
+        remembered[run.pk, run.public_id] = rows
     return rows
 
 
