@@ -100,11 +100,12 @@ else:
                 "timeout": 30,
                 # auto_vacuum: a new file can give room back without being written anew. FULL: a commit is on disk before it is
                 # answered. The page cache is 64 MiB a connection. Ingest changes the same pages of indexes in every commit: they are
-                # taken over into the file every 32 MiB of the log (8,192 pages), not every 4.
+                # taken over into the file every 32 MiB of the log (8,192 pages), not every 4. The file is read, not mapped: for a
+                # page that is not in memory the system reads as much around it as it reads ahead, 8 MiB on some machines.
                 "init_command": (
                     "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                     "PRAGMA cache_size=-65536;"
-                    "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456; PRAGMA journal_size_limit=67108864;"
+                    "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA journal_size_limit=67108864;"
                     "PRAGMA wal_autocheckpoint=8192;"
                 ),
             },
@@ -221,6 +222,7 @@ TEMPLATES = [
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
+USE_I18N = False  # pages are in English; asking for the language of every number took a tenth of a page
 
 # Static files: htmx and plotly come from their Python packages ----------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONGEST_S = 20.0  # that a look stands back
+INDEX_FIRST_S = 60.0  # that other looks leave the processor to the search index, where very much is to be indexed
 lock = threading.Lock()
 
 
@@ -44,3 +45,12 @@ def stands_back(name: str) -> bool:
         since.pop(name, None)
         return False
     return time.monotonic() - since.setdefault(name, time.monotonic()) < LONGEST_S
+
+
+def lets_index(name: str, *, is_behind: bool) -> bool:
+    """Say whether a look is to leave the processor to the search index. Once it has for a while, not again before that has caught up."""
+    key = f"{name}, index"
+    if not is_behind:
+        since.pop(key, None)
+        return False
+    return time.monotonic() - since.setdefault(key, time.monotonic()) < INDEX_FIRST_S

@@ -60,8 +60,16 @@ def count_traces(
         hours = hours.filter(hour__lt=last)
     if statuses is not None:
         hours = hours.filter(status__in=statuses)
-    for hour, status, count in hours.order_by().values_list("hour", "status").annotate(n=Sum("count")):
-        found[(hour * HOUR_NS - start_ns) // step_ns, status] += count
+    # Summed up by bucket in the database: `ahead` whole buckets are added and taken off, as it divides towards zero.
+    start, length = start_ns // HOUR_NS, step_ns // HOUR_NS
+    ahead = start // length + 1
+    place = Cast(
+        (F("hour") + Value(ahead * length - start, BigIntegerField())) / Value(length, BigIntegerField()),
+        BigIntegerField(),
+    )
+    counted = hours.order_by().annotate(place=place).values_list("place", "status").annotate(n=Sum("count"))
+    for bucket, status, count in counted:
+        found[bucket - ahead, status] += count
     return +found
 
 

@@ -40,6 +40,7 @@ KINDS = frozenset(
     ("agent", "llm", "tool", "retriever", "embedding", "reranker", "guardrail", "evaluator", "prompt", "chain", "handoff", "event")
 )  # fmt: skip
 STATUSES = frozenset(("ok", "error", "unset"))
+STATUS_MESSAGE = list(TEXT_SIZES).index("status_message")
 # Columns of a span in the order of `StoredSpan.columns`; ids and the flags of usage come from the writer.
 COLUMNS = (
     "span_id", "parent_span_id", "kind", "start_ns", "end_ns", "position", "status", *TEXT_SIZES, "tool_name", *TOKENS, "cost_usd",
@@ -137,22 +138,20 @@ def encode_span(record: SpanRecord, bodies: Bodies, price_usd: PriceUsd) -> Stor
     """Return a checked record as it will be written. Raises TooDeep."""
     kind = record.kind if record.kind in KINDS else "unknown"
     status = record.status if record.status in STATUSES else "unset"
-    payload: dict[str, Any] = {}
-    texts = []
-    for (name, size), sent in zip(TEXT_SIZES.items(), read_texts(record), strict=True):
-        if name == "status_message":
-            text = clean_text(first_line(record.error_message or sent), size)
-        elif sent:
-            text = clean_text(sent, size)
-        else:
-            texts.append("")
-            continue
-        texts.append(text)
-        if text != sent:
-            payload[name] = sent
-    for name, value, empty in zip(PAYLOAD, read_payload(record), EMPTY_PAYLOAD, strict=True):
-        if value is not empty and value != empty:
-            payload[name] = value
+    sent_texts = read_texts(record)
+    texts = [clean_text(sent, size) if sent else "" for sent, size in zip(sent_texts, TEXT_SIZES.values(), strict=True)]
+    if record.error_message or record.status_message:
+        said = first_line(record.error_message or record.status_message)
+        texts[STATUS_MESSAGE] = clean_text(said, TEXT_SIZES["status_message"])
+    # Most fields are empty: the same object as in an empty record, or an equal one.
+    payload: dict[str, Any] = {
+        name: value
+        for name, value, empty in zip(PAYLOAD, read_payload(record), EMPTY_PAYLOAD, strict=True)
+        if value is not empty and value != empty
+    }
+    if tuple(texts) != sent_texts:
+        cut = zip(TEXT_SIZES, texts, sent_texts, strict=True)
+        payload = {name: sent for name, text, sent in cut if text != sent} | payload
     usage = record.usage
     tokens = [None if count is None else token_count(count) for count in read_tokens(usage)]
     cost, source = amount_usd(usage.cost_usd), usage.cost_source

@@ -168,6 +168,9 @@ def short_value(value: Any) -> Any:
 
 def preview(text: str) -> str:
     """Return the start of a text on one line."""
+    plain = text[:PREVIEW]
+    if plain.isprintable() and "  " not in plain and plain == plain.strip():  # nothing to be made one space
+        return plain
     start = " ".join(text[: PREVIEW * 5 // 4].split())  # enough, but where there is much white space
     if len(start) >= PREVIEW or len(text) <= PREVIEW * 5 // 4:
         return clean_text(start, PREVIEW)

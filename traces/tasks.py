@@ -1,17 +1,19 @@
 """What the queue says: look. A message lost, late or doubled changes nothing: what is to be done are rows."""
 
 import threading
-from functools import partial
+import time
 
 from celery import shared_task
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from traces import background, run_counts, signal_rows, text_index
 
-AT_MOST_S = 60.0  # of indexing in one look; while there is much to do, hardly any time goes by between two looks
+AT_MOST_S = 120.0  # of indexing in one look, pauses included; while there is much to do, hardly any time goes by between two looks
 checking = threading.Lock()
 is_current = threading.Event()  # nothing is left that older detectors looked at; new looks are all of this version
 indexing = threading.Lock()
+FLOOD_LOOK_S = 0.5  # between two looks whether a flood of spans has ended
+taking_over = threading.Lock()
 
 
 @shared_task(ignore_result=True, acks_late=True)
@@ -24,10 +26,15 @@ def look_for_signals() -> None:
         with background.look("signals"):
             if not is_current.is_set() and not signal_rows.mark_outdated():
                 is_current.set()
-            signal_rows.check_due(stop=partial(background.stands_back, "signals"))
+            signal_rows.check_due(stop=signals_wait)
     finally:
         close_old_connections()
         checking.release()
+
+
+def signals_wait() -> bool:
+    """Say whether signals give way to a run, or to the search index where very many traces wait for it."""
+    return background.stands_back("signals") or background.lets_index("signals", is_behind=text_index.is_behind())
 
 
 @shared_task(ignore_result=True, acks_late=True)
@@ -39,9 +46,28 @@ def look_for_texts() -> None:
     try:
         with background.look("texts"):
             run_counts.tidy()
-            text_index.index_pending(
-                for_s=AT_MOST_S, stop=lambda: background.stands_back("texts") or text_index.is_flooded()
-            )
+            index_texts()
     finally:
         close_old_connections()
         indexing.release()
+
+
+def index_texts() -> None:
+    """Index what is pending, with pauses while a flood of spans comes in."""
+    until = time.monotonic() + AT_MOST_S
+    while (left_s := until - time.monotonic()) > 0:
+        text_index.index_pending(for_s=left_s, stop=lambda: background.stands_back("texts") or text_index.is_flooded())
+        if background.stands_back("texts") or not text_index.is_flooded():
+            break
+        time.sleep(FLOOD_LOOK_S)
+    if text_index.is_to_be_taken_over() and taking_over.acquire(blocking=False):
+        # A thread that no shutdown waits for, with a connection of its own: indexing goes on meanwhile.
+        threading.Thread(target=take_words_over, name="words", daemon=True).start()
+
+
+def take_words_over() -> None:
+    try:
+        text_index.take_over()
+    finally:
+        connection.close()
+        taking_over.release()

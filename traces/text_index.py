@@ -10,34 +10,41 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection, transaction
 from django.db.models import QuerySet
 
 from traces import store_postgres, store_sqlite
 from traces.models import SearchPending, SearchText, SearchWords, Trace
 from traces.readable import message_text, plain_text
 from traces.storable import clean_text
-from traces.words import Indexed, halves, index_words, parts_of
+from traces.words import halves, index_words, parts_of
 
 log = logging.getLogger(__name__)
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 AT_ONCE = 200  # traces in one transaction
 FLOOD_MARKS = 100  # so many traces changed within a second: ingest goes first
 FLOOD_S = 20  # but not for longer
-SPANS_AT_ONCE = 2_000  # spans in one transaction, unless one trace has more
+MANY_MARKS = 500  # so many changed traces wait: other looks of the process do so too
+SPANS_AT_ONCE = 4_000  # spans that are read together, unless one trace has more
 SHARE = 20  # a trace of more spans than that, which keeps growing, is read for at most one part in twenty of the time
 LOCK = 0x6D62 << 8 | 1  # "mb": our corner of the space of advisory locks
+TAKING_OVER = 0x6D62 << 8 | 3
 MERGED = 8  # lists of words of one level that are merged into one of the next
 TOP_LEVEL = 9
 TEXTS_AT_ONCE = 400  # texts in one transaction
+TEXTS_TOGETHER = 1_600  # texts whose words are one list, made ready while those before are written
+LETTERS_EACH = 2_000  # characters that a text may have, on average, for so many to be taken
 MOST_NAMES = 500  # names of spans that a trace is found by
 LONGEST_LIST = 4_000_000  # bytes of a list of words that is not merged any more
+LONGEST_NEW = 1_000_000  # bytes of a new one that is never merged: words that are so many in so few texts hardly repeat
+MOST_LISTED = 16_000_000  # tokens that PostgreSQL has only listed, some 28 bytes each, while more are pending
 ABOUT = (
     "name",
     "agent_name",
@@ -202,6 +209,11 @@ def is_flooded() -> bool:
     )
 
 
+def is_behind() -> bool:
+    """Say whether very many changed traces wait."""
+    return SearchPending.objects.order_by("pk").values("pk")[MANY_MARKS - 1 : MANY_MARKS].exists()
+
+
 def index_pending(*, for_s: float = 8.0, stop: Callable[[], bool] = bool) -> int:
     """Index the traces that are pending, oldest mark first, for at most some seconds, or until `stop` says so.
 
@@ -284,24 +296,72 @@ def index_traces(trace_pks: Sequence[int]) -> None:
 
 @dataclass
 class NewText:
-    """A text to be put into the index."""
+    """A text to be put into the index. `tokens` and, where it is not that of a body, `content` are made ready by `make_ready`."""
 
     body: int | None
     trace: int | None
     part: int
-    content: bytes | None
-    words: Indexed
+    text: str
     key: int = 0
+    tokens: str = ""
+    content: bytes | None = None
+
+
+@dataclass
+class Ready:
+    """Texts ready to be written; the size of the list of their words in bytes, 0 where they have none, and that list compressed."""
+
+    texts: list[NewText]
+    size: int
+    words: bytes
+
+
+def make_ready(texts: list[NewText]) -> Ready:
+    """Make tokens of texts, and a list of all their words. Asks no database."""
+    words: set[str] = set()
+    for one in texts:
+        indexed = index_words(one.text)
+        one.tokens = " ".join(indexed.tokens)
+        words |= indexed.words
+        if one.trace is not None:
+            one.content = zlib.compress(one.text.encode("utf-8", "replace"), 2)
+        one.text = ""
+    listed = write_words(words) if words else b""
+    return Ready(texts, len(listed), pack_list(listed))
+
+
+def ready_ahead(groups: Iterable[list[NewText]]) -> Iterator[Ready]:
+    """Yield groups of texts ready to be written; the next one is made ready in a thread meanwhile, since a database that writes
+    leaves Python free.
+    """
+    rest = iter(groups)
+    first, second = next(rest, None), next(rest, None)
+    if second is None:
+        yield from [make_ready(first)] if first else []
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="words") as thread:
+        made: Future[Ready] = thread.submit(make_ready, first or [])
+        following: list[NewText] | None = second
+        while following is not None:
+            made, before = thread.submit(make_ready, following), made
+            yield before.result()
+            following = next(rest, None)
+        yield made.result()
 
 
 def whole_bodies(texts: Iterable[NewText], size: int) -> Iterator[list[NewText]]:
-    """Yield texts in lists of about `size`; the parts of one body are in one list, since any of them says that the body is indexed."""
+    """Yield texts in lists of about `size`, of fewer where they are long; the parts of one body are in one list, since any of them says
+    that the body is indexed.
+    """
     chunk: list[NewText] = []
+    letters = 0
     for text in texts:
-        if len(chunk) >= size and (text.body is None or text.body != chunk[-1].body):
+        is_full = len(chunk) >= size or letters >= size * LETTERS_EACH
+        if is_full and (text.body is None or text.body != chunk[-1].body):
             yield chunk
-            chunk = []
+            chunk, letters = [], 0
         chunk.append(text)
+        letters += len(text.text) + len(text.tokens)
     if chunk:
         yield chunk
 
@@ -316,11 +376,11 @@ class ProjectIndexing:
     def index(self, traces: Sequence[Trace]) -> None:
         """Index what is new in some traces, and say which texts each holds."""
         pks = [trace.pk for trace in traces]
-        bodies, payloads, names = self.read_spans(pks)
+        bodies, said, names = self.read_spans(pks)
         contents = self.read_bodies(set().union(*bodies.values()) if bodies else set())
         keys = self.find_bodies(contents)
         new = [
-            NewText(body, None, part, None, index_words(text))
+            NewText(body, None, part, text)
             for body in sorted(contents)
             if not keys[body]
             for part, text in enumerate(parts_of(contents[body]))
@@ -329,7 +389,7 @@ class ProjectIndexing:
             trace.pk: own_texts(
                 trace,
                 [contents[body] for body in sorted(bodies.get(trace.pk, ()))],
-                payloads.get(trace.pk, []),
+                said.get(trace.pk, ()),
                 names.get(trace.pk, set()),
             )
             for trace in traces
@@ -353,8 +413,10 @@ class ProjectIndexing:
         given = list(values)
         return self.store.read_where_in(sql, [], given) if given else []
 
-    def read_spans(self, pks: Sequence[int]) -> tuple[dict[int, set[int]], dict[int, list[Any]], dict[int, set[str]]]:
-        """Return by trace: its message bodies, its payloads, the names of its spans."""
+    def read_spans(
+        self, pks: Sequence[int]
+    ) -> tuple[dict[int, set[int]], dict[int, dict[str, None]], dict[int, set[str]]]:
+        """Return by trace: its message bodies, what its spans say outside messages, the names of its spans."""
         rows = self.where_in(
             "SELECT s.trace_id, s.id, s.name, p.input_node_id, p.output_node_id, p.content FROM traces_span s"
             " JOIN traces_spanpayload p ON p.span_id = s.id WHERE s.trace_id IN {values}",
@@ -362,11 +424,11 @@ class ProjectIndexing:
         )
         rows.sort(key=lambda row: row[1])
         ends: dict[int, set[int]] = {}
-        payloads: dict[int, list[Any]] = {}
+        said: dict[int, dict[str, None]] = {}
         names: dict[int, set[str]] = {}
         for trace_pk, _, name, input_node, output_node, content in rows:
             ends.setdefault(trace_pk, set()).update(node for node in (input_node, output_node) if node is not None)
-            payloads.setdefault(trace_pk, []).append(orjson.loads(bytes(content)))
+            said.setdefault(trace_pk, {}).update(dict.fromkeys(filter(None, span_texts(orjson.loads(content)))))
             if len(names.setdefault(trace_pk, set())) < MOST_NAMES:
                 names[trace_pk].add(name)
         nodes = {
@@ -382,7 +444,7 @@ class ProjectIndexing:
                     seen.add(node)
                     node = nodes[node][0]
             bodies[trace_pk] = {nodes[node][1] for node in seen}
-        return bodies, payloads, names
+        return bodies, said, names
 
     def read_bodies(self, pks: set[int]) -> dict[int, str]:
         """Return what bodies say."""
@@ -409,34 +471,37 @@ class ProjectIndexing:
                 if (trace_pk, part) in stored and stored[trace_pk, part][1] == content:
                     keys[trace_pk].append(stored.pop((trace_pk, part))[0])
                 else:
-                    new.append(NewText(None, trace_pk, part, zlib.compress(content, 2), index_words(text)))
+                    new.append(NewText(None, trace_pk, part, text))
         return keys, new, [key for key, _ in stored.values()]
 
     def write_texts(self, texts: Sequence[NewText]) -> None:
         """Write texts with their words, so many in a transaction that those who send do not wait long; a kill between two leaves
-        whole bodies. Those of what was deleted meanwhile get no key.
+        whole bodies, and words of texts that are to come. Those of what was deleted meanwhile get no key.
         """
+        for ready in ready_ahead(whole_bodies(texts, TEXTS_TOGETHER)):
+            is_listed = not ready.size
+            for chunk in whole_bodies(ready.texts, TEXTS_AT_ONCE):
+                with self.store.in_turn(), transaction.atomic():
+                    some = self.still_there(chunk)
+                    self.write_chunk(some)
+                    if some and not is_listed:
+                        write_list(self.project_pk, TOP_LEVEL if ready.size > LONGEST_NEW else 0, ready.words)
+                        is_listed = True
+
+    def write_chunk(self, texts: Sequence[NewText]) -> None:
+        """Write texts with their tokens."""
+        for key, text in zip(self.store.next_ids("traces_searchtext", len(texts)), texts, strict=True):
+            text.key = key
+        delete_texts(self.find_places((text.trace, text.part) for text in texts if text.trace is not None))
+        rows = [(one.key, self.project_pk, one.body, one.trace, one.part, one.content) for one in texts]
         columns = ("id", "project_id", "body_id", "trace_id", "part", "content")
-        for chunk in whole_bodies(texts, TEXTS_AT_ONCE):
-            with self.store.in_turn(), transaction.atomic():
-                some = self.still_there(chunk)
-                for key, text in zip(self.store.next_ids("traces_searchtext", len(some)), some, strict=True):
-                    text.key = key
-                places = [(text.trace, text.part) for text in some if text.trace is not None]
-                delete_texts(self.find_places(places))
-                rows = [(one.key, self.project_pk, one.body, one.trace, one.part, one.content) for one in some]
-                tokens = [(one.key, " ".join(one.words.tokens)) for one in some]
-                if connection.vendor == "postgresql":
-                    joined = [(*row, held) for row, (_, held) in zip(rows, tokens, strict=True)]
-                    self.store.insert("traces_searchtext", (*columns, "tokens"), joined)
-                else:
-                    self.store.insert("traces_searchtext", columns, rows)
-                    self.store.insert("traces_searchindex", ("rowid", "tokens"), tokens)
-                words: set[str] = set().union(*(one.words.words for one in some))
-                if words:
-                    listed = write_words(words)
-                    level = TOP_LEVEL if len(listed) > LONGEST_LIST else 0
-                    write_list(self.project_pk, level, pack_list(listed))
+        if connection.vendor == "postgresql":
+            joined = [(*row, one.tokens) for row, one in zip(rows, texts, strict=True)]
+            insert_texts("traces_searchtext", (*columns, "tokens"), joined)
+            Listed.count += sum(one.tokens.count(" ") + 1 for one in texts)
+            return
+        insert_texts("traces_searchtext", columns, rows)
+        insert_texts("traces_searchindex", ("rowid", "tokens"), [(one.key, one.tokens) for one in texts])
 
     def still_there(self, texts: Sequence[NewText]) -> list[NewText]:
         """Return the texts whose body or trace is there, and keep it there until the end of the transaction."""
@@ -471,14 +536,25 @@ class ProjectIndexing:
             SearchText.objects.filter(trace_id__in=gone).delete()
 
 
-def own_texts(trace: Trace, said: Sequence[str], payloads: Sequence[Any], names: Iterable[str]) -> list[str]:
+def insert_texts(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows by as few statements as there can be: while SQLite does one, the thread that makes words ready can work."""
+    if connection.vendor == "postgresql":
+        store_postgres.insert(table, columns, rows)
+        return
+    one = f"({store_sqlite.marks(len(columns))})"
+    for part in store_sqlite.chunks(rows, store_sqlite.AT_ONCE // len(columns)):
+        values = ", ".join([one] * len(part))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values}",  # noqa: S608
+                [value for row in part for value in row],
+            )
+
+
+def own_texts(trace: Trace, messages: Iterable[str], said: Iterable[str], names: Iterable[str]) -> list[str]:
     """Return what a trace says outside its messages: what it is called, then what its spans say that no message says."""
-    known = set(said)
-    own: dict[str, None] = {}
-    for payload in payloads:
-        for text in span_texts(payload):
-            if text and text not in known:
-                own[text] = None
+    known = set(messages)
+    own = [text for text in said if text not in known]
     about = dict.fromkeys(text for text in (*(getattr(trace, name) for name in ABOUT), *sorted(names)) if text)
     if not known and not own:
         about |= dict.fromkeys(text for text in (trace.input_preview, trace.output_preview) if text)
@@ -523,11 +599,8 @@ def merge_words(project_pk: int) -> None:
         if level is None:
             return
         rows = list(SearchWords.objects.filter(project_id=project_pk, level=level).order_by("pk")[:MERGED])
-        merged: list[bytes] = []
-        for row in rows:
-            merged += unpack_words(row.content).split(b"\n")[1:-1]
-        merged.sort()  # some sorted runs: sorting is merging them
-        content = b"\n" + b"\n".join(dict.fromkeys(merged)) + b"\n"
+        merged = set().union(*(unpack_words(row.content)[1:-1].split(b"\n") for row in rows))
+        content = b"\n" + b"\n".join(sorted(merged)) + b"\n"  # sorted, they take less room
         packed = pack_list(content)
         above = TOP_LEVEL if len(content) > LONGEST_LIST else level + 1
         with store_of().in_turn(), transaction.atomic():
@@ -541,8 +614,8 @@ def write_list(project_pk: int, level: int, packed: bytes) -> None:
 
 
 def write_words(words: Iterable[str]) -> bytes:
-    """Write words as a sorted list, one a line, with a line end before and after each."""
-    listed = "\n" + "\n".join(sorted(words)) + "\n"  # in the order of characters, which is that of UTF-8
+    """Write words as a list, one a line, with a line end before and after each."""
+    listed = "\n" + "\n".join(words) + "\n"
     return listed.encode("utf-8", "replace")
 
 
@@ -557,3 +630,46 @@ def pack_words(words: Iterable[str]) -> bytes:
 
 def unpack_words(content: bytes | memoryview) -> bytes:
     return zlib.decompress(bytes(content))
+
+
+# The list of PostgreSQL ------------------------------------------------------------------------------------------
+
+
+class Listed:
+    """Tokens that this process wrote since PostgreSQL last took them over; 1 at the start, since others may have left some."""
+
+    count = 1
+
+
+def is_to_be_taken_over() -> bool:
+    """Say whether PostgreSQL is to take new tokens over into the index: where nothing is pending any more, or they are very many."""
+    if connection.vendor != "postgresql" or not Listed.count:
+        return False
+    return Listed.count > MOST_LISTED or not ready_marks().exists()
+
+
+def take_over() -> bool:
+    """Have PostgreSQL take over into the index what it has only listed of new texts (`text_schema.LISTED_KB`). Returns whether it did.
+
+    A search reads that list too: this keeps it short. Ten million tokens take a minute or two, in which others go on writing. It may
+    end at any time: what was taken over stays so. Where another process does it already, or the index is not ours, it is left alone.
+    """
+    count, Listed.count = Listed.count, 0
+    try:
+        with transaction.atomic():
+            (held,) = store_postgres.read("SELECT pg_try_advisory_xact_lock(%s)", [TAKING_OVER])[0]
+            if not held:
+                return False
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = 0")
+                # Not every system can do this: it ends where this process does.
+                with suppress(DatabaseError), transaction.atomic():
+                    cursor.execute("SET LOCAL client_connection_check_interval = 2000")
+                cursor.execute("SELECT gin_clean_pending_list('search_text_tokens')")
+        return True
+    except ProgrammingError as error:
+        log.info("New words are left to autovacuum: %s", error)
+    except (DatabaseError, InterfaceError) as error:  # ended, or the database is away
+        Listed.count += count
+        log.warning("New words could not be taken over into the search index; trying again later: %s", error)
+    return False

@@ -5,6 +5,7 @@ the traces. Few texts: from each to the traces that hold it. Many texts: along t
 whether it holds one of them; with many hits a page is soon full, and the number of hits does not matter.
 """
 
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ MOST_WORDS = 1_000  # words of the index that a piece of a word stands for
 CACHED_WORDS = 64 * 1024 * 1024  # bytes of lists of words that a process keeps at hand
 IN_TIME_S = 0.08  # for looking along the list, before a page is given with what was found
 GRACE_MS = 15  # for a statement that is nearly done when time is over
+STEPS = 1_000  # of SQLite's machine between two looks at the clock: some 30 rows
 GROWTH = 4  # of a stretch of the list over the one before
 BELOW = """
     WITH RECURSIVE below(id) AS (
@@ -315,11 +317,15 @@ class Clock:
 
     @contextmanager
     def bounding(self) -> Iterator[None]:
-        """Let PostgreSQL end a statement that goes on after the time is over: rows that lie on a disk take much longer than those before.
+        """Let the database end a statement that goes on after the time is over: rows that lie on a disk take much longer than those before.
 
-        Raises TooLate for it. Within a transaction nothing is ended, as that would end it too.
+        Raises TooLate for it. Within a transaction PostgreSQL ends nothing, as that would end it too.
         """
-        if connection.vendor != "postgresql" or connection.in_atomic_block:
+        if connection.vendor == "sqlite":
+            with interrupting(self.until + GRACE_MS / 1000):
+                yield
+            return
+        if connection.in_atomic_block:
             yield
             return
         try:
@@ -331,6 +337,22 @@ class Clock:
             if isinstance(problem, QueryCanceled) or isinstance(problem.__cause__, QueryCanceled):
                 raise TooLate from problem
             raise
+
+
+@contextmanager
+def interrupting(until: float) -> Iterator[None]:
+    """Let SQLite end a read that goes on after a time of `time.monotonic`. Raises TooLate for it; a transaction goes on."""
+    connection.ensure_connection()
+    own = connection.connection
+    own.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+    try:
+        yield
+    except OperationalError as problem:
+        if getattr(problem.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise TooLate from problem
+        raise
+    finally:
+        own.set_progress_handler(None, STEPS)
 
 
 # What the page shows ---------------------------------------------------------------------------------------------

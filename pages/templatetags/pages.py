@@ -1,6 +1,7 @@
 """Template tags for every page: icons, times, numbers with their units, score tiles. They know no model."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django import forms, template
@@ -14,6 +15,7 @@ NONE = "\N{EN DASH}"
 
 
 @register.simple_tag
+@lru_cache(maxsize=256)  # a list draws the same few a hundred times
 def icon(name: str, small: bool = False) -> SafeString:
     """Draw an icon of the sprite: `{% icon "ok" %}`. Decorative: put a word beside it."""
     return format_html('<svg class="i{}" aria-hidden="true"><use href="#i-{}"/></svg>', " i--s" if small else "", name)

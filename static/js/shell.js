@@ -53,12 +53,17 @@ function ago(date) {
   }
   return `${Math.floor(seconds)} s ago`;
 }
+const formatters = new Map(); // making one takes much longer than using it
+function formatter(style) {
+  if (!formatters.has(style)) formatters.set(style, new Intl.DateTimeFormat("en-GB", { ...(FORMATS[style] || FORMATS.datetime), hourCycle: "h23" }));
+  return formatters.get(style);
+}
 export function localTimes(scope = document) {
   for (const element of scope.querySelectorAll("time[data-local]")) {
     const date = new Date(element.dateTime);
     const format = element.dataset.local;
     if (Number.isNaN(date.valueOf())) continue;
-    element.textContent = format === "ago" ? ago(date) : new Intl.DateTimeFormat("en-GB", { ...(FORMATS[format] || FORMATS.datetime), hourCycle: "h23" }).format(date);
+    element.textContent = format === "ago" ? ago(date) : formatter(format).format(date);
   }
 }
 localTimes();

@@ -2,7 +2,7 @@ import pytest
 
 from evals import tasks as evals_tasks
 from tests.factories import make_project, make_span
-from traces import background, signal_rows, tasks
+from traces import background, signal_rows, tasks, text_index
 from traces.models import SearchPending, SignalCheck
 from traces.services import ingest_spans
 
@@ -26,6 +26,30 @@ def test_a_look_stands_back_while_something_is_waited_for_but_not_for_long(clock
             assert not background.stands_back("texts")
         assert background.stands_back("texts")  # it had its turn
     assert not background.stands_back("texts")
+
+
+def test_a_look_leaves_the_processor_to_the_search_index_once_until_that_has_caught_up(clock):
+    assert background.lets_index("signals", is_behind=True)
+    clock[0] += background.INDEX_FIRST_S - 1
+    assert background.lets_index("signals", is_behind=True)
+    clock[0] += 1
+    for _ in range(3):
+        assert not background.lets_index("signals", is_behind=True)
+        clock[0] += background.INDEX_FIRST_S
+    assert not background.lets_index("signals", is_behind=False)
+    assert background.lets_index("signals", is_behind=True)
+
+
+@pytest.mark.django_db
+def test_signals_wait_while_very_many_traces_wait_for_the_search_index(clock, monkeypatch):
+    monkeypatch.setattr(text_index, "MANY_MARKS", 2)
+    project = make_project()
+    ingest_spans(project, [make_span(trace_id="a")])
+    assert not tasks.signals_wait()
+    ingest_spans(project, [make_span(trace_id="b")])
+    assert tasks.signals_wait()
+    text_index.index_pending()
+    assert not tasks.signals_wait()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,5 +1,6 @@
 """Pages by key, ranges, figures, facets and completions of the traces list."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -228,6 +229,14 @@ def test_completions_show_nothing_of_another_project(project):
     make_trace(make_project(), agent_name="secret", terms={"tag": ["secret"], "meta.secret": ["x"]})
     assert list_queries.completions(project, "agent:") == list_queries.completions(project, "tag:") == []
     assert list_queries.completions(project, "secret") == []
+
+
+def test_rows_show_a_long_input_cut_and_name_their_control_shortly(project):
+    make_trace(project, input_preview="Where  is\nmy order? " * 40)
+    (row,) = list_queries.list_rows(list_queries.trace_page(project))
+    for text, most in ((row.title, 300), (row.label, 60)):
+        assert re.fullmatch("Where is my order\\? Where.*…", text)
+        assert most - 10 < len(text) <= most
 
 
 def test_known_values_do_not_depend_on_the_number_of_traces(project):

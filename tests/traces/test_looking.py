@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from tests.factories import make_trace
 from traces import few, list_queries, search
@@ -166,14 +166,42 @@ def test_next_stretch_is_as_long_as_fits_into_the_time_that_is_left():
     assert 0.4 < clock.part(0.5).left <= 0.5
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite ends no statement")
+ENDLESS = "WITH RECURSIVE step(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step) SELECT max(n) FROM step"
+
+
 @pytest.mark.django_db(transaction=True)
-def test_a_statement_that_takes_too_long_is_ended_and_the_list_goes_on_from_before():
+def test_a_statement_that_takes_too_long_is_ended_and_the_next_one_is_not():
     with pytest.raises(TooLate), Clock(0.02).bounding(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(20)")
+        cursor.execute(ENDLESS)
     with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() == ("0",)
+        cursor.execute(ENDLESS.replace("FROM step)", "FROM step WHERE n < 100000)"))
+        assert cursor.fetchone() == (100_000,)
+        if connection.vendor == "postgresql":
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == ("0",)
+
+
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="PostgreSQL ends no statement within a transaction, as that would end it too"
+)
+def test_a_transaction_goes_on_after_a_read_that_is_ended(many):
+    Trace.objects.filter(name="run-1").update(release="kept")
+    with pytest.raises(TooLate), Clock(0.02).bounding(), connection.cursor() as cursor:
+        cursor.execute(ENDLESS)
+    assert Trace.objects.filter(release="kept").count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a setting of SQLite")
+def test_a_page_of_the_file_is_read_alone_and_not_with_all_around_it(db):
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA mmap_size")
+        assert cursor.fetchone() in [(0,), None]  # None: a database in memory has no file
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_failure_within_the_time_stays_what_it_is():
+    with pytest.raises(DatabaseError, match="no_such"), Clock(5.0).bounding(), connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM no_such")
 
 
 @pytest.mark.parametrize("text", ["release:r1", "status:error", "has:cost"])

@@ -6,7 +6,8 @@ from tests.traces.otlp_bodies import otlp_body, otlp_span
 from traces import summary
 from traces.otlp import decode_traces
 from traces.readable import call_text, readable_text
-from traces.summary import NO_TOKENS, UsageRow
+from traces.storable import clean_text
+from traces.summary import NO_TOKENS, UsageRow, preview
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is it?"}]
 
@@ -58,3 +59,13 @@ def test_a_span_that_its_sender_calls_the_root_ranks_as_one():
 def test_a_name_that_was_told_goes_before_one_after_the_span():
     told = facts({"openinference.span.kind": "AGENT", "agent.name": "desk"}, name="desk")
     assert told.agent_rank < facts({"openinference.span.kind": "AGENT"}, name="Refund chat").agent_rank
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "a", " a b ", "a  b", "a\nb", "a\u00a0b", "a" * 600, "ab " * 400, "a" * 499 + "  b" + "c" * 500, "a\x00b", "a\ud800b",
+     "a" * 499 + " " + "b" * 300, "a" * 500 + " ", " " * 700 + "late", "é ü " * 200],
+)  # fmt: skip
+def test_a_preview_is_the_start_on_one_line(text):
+    whole = clean_text(" ".join(text.split()))
+    assert preview(text) == whole[:500]

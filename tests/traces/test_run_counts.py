@@ -63,6 +63,26 @@ def test_counts_follow_ingest_of_spans_in_any_order(project):
     assert kept(project) == real(project) == Counter({(START // HOUR_NS, "error"): 1})
 
 
+def test_hours_before_the_first_bucket_are_not_counted_into_it(project):
+    for hour in (1, 3, 4, 9):
+        make_trace(
+            project, name=str(hour), start_ns=START + hour * HOUR_NS, sort_ns=START + hour * HOUR_NS, status="ok"
+        )
+    found = count_traces(
+        project, low_ns=None, high_ns=None, statuses=None, start_ns=START + 5 * HOUR_NS, step_ns=4 * HOUR_NS
+    )
+    assert found == Counter({(-1, "ok"): 3, (1, "ok"): 1})
+
+
+def test_hours_are_summed_up_by_the_database(project, django_assert_num_queries):
+    make_many(project)
+    with django_assert_num_queries(1) as asked:
+        count_traces(project, low_ns=None, high_ns=None, statuses=None, start_ns=START, step_ns=30 * HOUR_NS)
+    with connection.cursor() as cursor:
+        cursor.execute(asked.captured_queries[0]["sql"])
+        assert len(cursor.fetchall()) == 3  # a row for each status
+
+
 @pytest.mark.parametrize("statuses", [None, ["error"], ["ok", "unset"]])
 @pytest.mark.parametrize("step_ns", [HOUR_NS, 4 * HOUR_NS, HOUR_NS // 2, 7 * HOUR_NS + 1])
 def test_count_traces_is_what_counting_them_gives(project, step_ns, statuses):

@@ -7,10 +7,9 @@ import pytest
 from django.db import connection
 
 from tests.factories import make_project, make_span
-from traces import deletion, list_queries, text_index
+from traces import deletion, list_queries, tasks, text_index, text_schema
 from traces.models import Body, SearchPending, SearchText, SearchWords, Trace, TraceTexts
 from traces.services import ingest_spans
-from traces.text_index import store_of
 
 
 def tokens_of(key: int) -> set[str]:
@@ -142,15 +141,57 @@ def test_lists_of_words_are_merged(project):
     assert words.count(b"\ncommon\n") == SearchWords.objects.count()  # once in each
     for row in SearchWords.objects.all():
         listed = text_index.unpack_words(row.content)[1:-1].split(b"\n")
-        assert listed == sorted(set(listed))
+        assert len(listed) == len(set(listed))
+        assert not row.level or listed == sorted(listed)
 
 
 def test_long_list_of_words_is_not_merged(project, monkeypatch):
-    monkeypatch.setattr(text_index, "LONGEST_LIST", 10)
+    monkeypatch.setattr(text_index, "LONGEST_NEW", 10)
     for number in range(text_index.MERGED + 1):
         ingest_spans(project, [call(f"t{number}", f"common own{number}")])
         text_index.index_pending()
     assert [row.level for row in SearchWords.objects.all()] == [text_index.TOP_LEVEL] * (text_index.MERGED + 1)
+
+
+def test_list_that_became_long_is_not_merged_again(project, monkeypatch):
+    monkeypatch.setattr(text_index, "LONGEST_LIST", 10)
+    for number in range(text_index.MERGED):
+        ingest_spans(project, [call(f"t{number}", f"common own{number}")])
+        text_index.index_pending()
+    assert [row.level for row in SearchWords.objects.all()] == [text_index.TOP_LEVEL]
+
+
+def test_many_texts_are_made_ready_group_by_group(project, monkeypatch):
+    monkeypatch.setattr(text_index, "TEXTS_TOGETHER", 3)
+    monkeypatch.setattr(text_index, "TEXTS_AT_ONCE", 2)
+    long = "begins " + "filler " * 30_000 + "ends"
+    ingest_spans(project, [call(f"t{number}", f"own{number}", long, answer=f"said{number}") for number in range(5)])
+    assert text_index.index_pending() == 5
+    words = b"".join(text_index.unpack_words(row.content) for row in SearchWords.objects.all())
+    for number in range(5):
+        for asked in (f"own{number}", f"id{number}"):
+            assert [one.trace_id for one in list_queries.matching_traces(project, asked)] == [f"t{number}"], asked
+        assert f"\nsaid{number}\n".encode() in words
+    assert len(list_queries.matching_traces(project, "begins ends")) == 5
+
+
+def text(number: int, size: int, body: int | None = None) -> text_index.NewText:
+    return text_index.NewText(body or number, None, 0, "x" * size)
+
+
+@pytest.mark.parametrize(
+    ("texts", "sizes"),
+    [
+        ([], []),
+        ([text(number, 10) for number in range(7)], [3, 3, 1]),
+        ([text(number, 10, body=1) for number in range(7)], [7]),
+        ([text(number, 3 * text_index.LETTERS_EACH) for number in range(4)], [1, 1, 1, 1]),
+    ],
+)
+def test_texts_are_taken_together_by_number_and_length_and_bodies_stay_whole(texts, sizes):
+    chunks = list(text_index.whole_bodies(texts, 3))
+    assert [len(chunk) for chunk in chunks] == sizes
+    assert [one for chunk in chunks for one in chunk] == texts
 
 
 class Killed(BaseException):
@@ -162,7 +203,7 @@ def test_indexer_that_is_killed_at_any_commit_finds_every_word_after_the_next_st
     long = "alpha " + "filler " * 30_000 + "omegaword"
     ingest_spans(project, [call("a", "zanzibar first", "second", long, answer="tail")])
     monkeypatch.setattr(text_index, "TEXTS_AT_ONCE", 1)
-    write, left = store_of().insert, [commits]
+    write, left = text_index.insert_texts, [commits]
 
     def insert_until_killed(table, *args):
         if table == "traces_searchtext":
@@ -171,13 +212,13 @@ def test_indexer_that_is_killed_at_any_commit_finds_every_word_after_the_next_st
                 raise Killed
         return write(table, *args)
 
-    monkeypatch.setattr(store_of(), "insert", insert_until_killed)
+    monkeypatch.setattr(text_index, "insert_texts", insert_until_killed)
     try:
         text_index.index_pending()
         was_killed = False
     except Killed:
         was_killed = True
-    monkeypatch.setattr(store_of(), "insert", write)
+    monkeypatch.setattr(text_index, "insert_texts", write)
     text_index.index_pending()
     assert was_killed == (commits < 5)
     assert not SearchPending.objects.exists()
@@ -249,7 +290,7 @@ def test_texts_of_what_was_deleted_meanwhile_are_not_written(project):
     gone = (one.pk, trace.pk)
     deletion.delete_traces(Trace.objects.filter(pk=trace.pk), what="a")
     texts = [
-        text_index.NewText(body, owner, 0, None, text_index.index_words("secret"))
+        text_index.NewText(body, owner, 0, "secret")
         for body, owner in ((gone[0], None), (two.pk, None), (None, gone[1]))
     ]
     text_index.ProjectIndexing(project.pk).write_texts(texts)
@@ -283,3 +324,122 @@ def test_indexer_gives_way_to_a_flood_of_spans_but_not_for_long():
     assert text_index.index_pending(stop=text_index.is_flooded) >= text_index.FLOOD_MARKS
     ingest_spans(project, [make_span()])
     assert text_index.index_pending(stop=text_index.is_flooded) == 1
+
+
+# The list of PostgreSQL ------------------------------------------------------------------------------------------
+
+only_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite keeps no list of new tokens")
+
+
+def listed_rows() -> int:
+    """Return how many rows the list of new tokens takes; taking it over empties it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT gin_clean_pending_list('search_text_tokens')")
+        return cursor.fetchone()[0]
+
+
+def limit() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT unnest(reloptions) FROM pg_class WHERE relname = 'search_text_tokens'")
+        return [row[0] for row in cursor.fetchall()]
+
+
+@only_postgresql
+@pytest.mark.django_db
+def test_list_of_new_tokens_may_be_long_unless_someone_chose_otherwise():
+    assert limit() == [f"gin_pending_list_limit={text_schema.LISTED_KB}"]
+    for chosen in ("SET (gin_pending_list_limit = 100)", "RESET (gin_pending_list_limit)"):
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER INDEX search_text_tokens {chosen}")
+        text_schema.prepare(None)
+        kept = "100" if chosen.startswith("SET") else str(text_schema.LISTED_KB)
+        assert limit() == [f"gin_pending_list_limit={kept}"]
+
+
+@only_postgresql
+def test_new_words_are_found_before_and_after_they_are_taken_over(project, monkeypatch):
+    monkeypatch.setattr(text_index.Listed, "count", 0)
+    ingest_spans(project, [call("a", "zanzibar first")])
+    assert not text_index.is_to_be_taken_over()
+    text_index.index_pending()
+    assert text_index.is_to_be_taken_over()
+    assert [one.trace_id for one in list_queries.matching_traces(project, '"zanzibar"')] == ["a"]
+    assert text_index.take_over()
+    assert listed_rows() == 0
+    assert not text_index.is_to_be_taken_over()
+    assert [one.trace_id for one in list_queries.matching_traces(project, '"zanzibar"')] == ["a"]
+
+
+@only_postgresql
+def test_words_are_taken_over_while_more_are_pending_only_where_they_are_very_many(project, monkeypatch):
+    monkeypatch.setattr(text_index.Listed, "count", 5)
+    ingest_spans(project, [call("a", "words")])
+    assert not text_index.is_to_be_taken_over()
+    monkeypatch.setattr(text_index, "MOST_LISTED", 4)
+    assert text_index.is_to_be_taken_over()
+
+
+@only_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_one_process_takes_over_at_a_time(monkeypatch):
+    monkeypatch.setattr(text_index.Listed, "count", 1)
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [text_index.TAKING_OVER])
+        assert not text_index.take_over()
+    finally:
+        other.close()
+
+
+@only_postgresql
+@pytest.mark.django_db
+@pytest.mark.parametrize(("state", "left"), [("42501", 0), ("57014", 3)])
+def test_what_cannot_be_taken_over_is_left_to_autovacuum_or_tried_again(monkeypatch, state, left):
+    monkeypatch.setattr(text_index.Listed, "count", 3)
+    with connection.cursor() as cursor:  # instead of being somebody else, or being ended
+        cursor.execute("CREATE SCHEMA elsewhere")
+        cursor.execute(
+            "CREATE FUNCTION elsewhere.gin_clean_pending_list(text) RETURNS bigint LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE 'not now' USING ERRCODE = '{state}'; END $$"
+        )
+        cursor.execute("SET LOCAL search_path = elsewhere, pg_catalog, public")
+    assert not text_index.take_over()
+    assert text_index.Listed.count == left
+
+
+@only_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_look_takes_over_what_it_indexed(monkeypatch):
+    monkeypatch.setattr(text_index.Listed, "count", 0)
+    project = make_project()
+    ingest_spans(project, [call("a", "zanzibar first")])
+    tasks.look_for_texts()
+    with tasks.taking_over:  # until the thread has done it
+        assert not text_index.Listed.count
+    assert listed_rows() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_look_goes_on_after_a_flood(monkeypatch):
+    ingest_spans(make_project(), [make_span(trace_id="a")])
+    answers = iter([True, True, False])
+    monkeypatch.setattr(tasks, "FLOOD_LOOK_S", 0)
+    monkeypatch.setattr(text_index, "is_flooded", lambda: next(answers, False))
+    tasks.look_for_texts()
+    assert not SearchPending.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="FTS5 is SQLite's")
+@pytest.mark.django_db
+def test_segments_are_merged_by_eight_unless_someone_chose_otherwise():
+    def chosen():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT v FROM traces_searchindex_config WHERE k = 'automerge'")
+            return cursor.fetchall()
+
+    assert chosen() == [(text_schema.MERGED_SEGMENTS,)]
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO traces_searchindex(traces_searchindex, rank) VALUES ('automerge', 4)")
+    text_schema.prepare(None)
+    assert chosen() == [(4,)]

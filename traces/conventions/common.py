@@ -1,5 +1,6 @@
 """What every convention shares: errors, precedence of names across conventions, what a span is called. Pure."""
 
+from functools import lru_cache
 from typing import Any
 
 from traces.conventions.moved import move_value
@@ -78,18 +79,31 @@ def first_text(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
     return ""
 
 
+# What `fill_shared` reads, in the order in which it takes them.
+SHARED = (ANSWERED, REQUESTED, AGENT_NAME, AGENT_ID, SESSION, USER, WORKFLOW, TASK, ENVIRONMENT)
+
+
+@lru_cache(maxsize=4096)
+def sent_names(present: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of SHARED that are among those present. Spans of one SDK have the same ones."""
+    return tuple(tuple(name for name in names if name in present) for names in SHARED)
+
+
 def fill_shared(raw: RawSpan, record: SpanRecord) -> None:
     """Fill what has one precedence across conventions: model, agent, session, user, task, environment, version."""
-    attributes = {name: raw.attributes[name] for name in NAMES & raw.attributes.keys()}
+    attributes = raw.attributes
     resource = raw.origin.get("resource") or {}
-    record.model = first_text(attributes, ANSWERED) or record.model or first_text(attributes, REQUESTED)
-    record.agent_name = first_text(attributes, AGENT_NAME) or record.agent_name
-    record.agent_id = first_text(attributes, AGENT_ID) or record.agent_id
-    record.session_id = first_text(attributes, SESSION) or record.session_id
-    record.user_id = first_text(attributes, USER) or record.user_id
-    record.workflow_name = first_text(attributes, WORKFLOW) or record.workflow_name
-    record.task = first_text(attributes, TASK) or record.task
-    record.environment = first_text(attributes, ENVIRONMENT) or first_text(resource, ENVIRONMENT)
+    answered, requested, agent_name, agent_id, session, user, workflow, task, environment = sent_names(
+        frozenset(NAMES & attributes.keys())
+    )
+    record.model = first_text(attributes, answered) or record.model or first_text(attributes, requested)
+    record.agent_name = first_text(attributes, agent_name) or record.agent_name
+    record.agent_id = first_text(attributes, agent_id) or record.agent_id
+    record.session_id = first_text(attributes, session) or record.session_id
+    record.user_id = first_text(attributes, user) or record.user_id
+    record.workflow_name = first_text(attributes, workflow) or record.workflow_name
+    record.task = first_text(attributes, task) or record.task
+    record.environment = first_text(attributes, environment) or first_text(resource, ENVIRONMENT)
     record.version = record.version or read_text(attributes.get("gen_ai.agent.version"))
     metadata = record.metadata
     if metadata:

@@ -19,7 +19,7 @@ how to rebuild it. Whatever a rebuild would not give back equal stays in `attrib
 from typing import Any
 
 from traces.conventions.documents import write_document
-from traces.conventions.raw import json_style, parse_json, write_json
+from traces.conventions.raw import json_style, object_style, parse_json, write_json
 from traces.spans import Message, SpanRecord
 
 SIDES = {"input": "input_messages", "output": "output_messages"}
@@ -142,8 +142,10 @@ def call_style(messages: list[Message], sent: dict[str, Any], prefix: str, diale
     for index, message in enumerate(messages):
         for place, call in enumerate(message.get("tool_calls", ())):
             if isinstance(call["arguments"], dict) and call["arguments"]:
-                text = sent.get(f"{prefix}.{index}.{of_message}tool_calls.{place}.{of_call}{arguments}")
-                return (json_style(text, call["arguments"]) if isinstance(text, str) else None) or "spaced"
+                return (
+                    object_style(sent.get(f"{prefix}.{index}.{of_message}tool_calls.{place}.{of_call}{arguments}"))
+                    or "spaced"
+                )
     return "spaced"
 
 
@@ -230,8 +232,8 @@ def move_part_list(
         recipe["bare"] = True
         items = [{"parts": items}]
     recipe |= part_dialect(items)
-    learn_parts(recipe, items, messages)
-    if write_part_list(getattr(record, SIDES[side]), recipe) == given:
+    is_equal = learn_parts(recipe, items, messages)
+    if is_equal or write_part_list(getattr(record, SIDES[side]), recipe) == given:
         record.moved[name] = recipe
         record.attributes.pop(name, None)
 
@@ -246,8 +248,7 @@ def part_dialect(items: list[Any]) -> dict[str, Any]:
                 continue
             arguments = part.get("arguments")
             if part.get("type") == "tool_call" and isinstance(arguments, str) and "arguments" not in dialect:
-                found = parse_json(arguments)
-                dialect["arguments"] = (json_style(arguments, found) if isinstance(found, dict) else None) or "compact"
+                dialect["arguments"] = object_style(arguments) or "compact"
             if part.get("type") == "tool_call_response":
                 key = "response" if "response" in part else "result"
                 dialect.setdefault("result_key", key)
@@ -255,39 +256,49 @@ def part_dialect(items: list[Any]) -> dict[str, Any]:
     return dialect
 
 
-def learn_parts(recipe: dict[str, Any], items: list[Any], messages: list[Message]) -> None:
-    """Add to a recipe how many messages each item gave, the small keys that messages do not keep, and what will not rebuild."""
+def learn_parts(recipe: dict[str, Any], items: list[Any], messages: list[Message]) -> bool:
+    """Add to a recipe how many messages each item gave, the small keys that messages do not keep, and what will not rebuild.
+
+    Says whether what is written by it is equal for certain.
+    """
     sizes: list[int] = []
     extras: list[dict[str, Any]] = []
     literal: dict[str, Any] = {}
     place = 0
+    is_equal = not recipe.get("bare")
     for index, item in enumerate(items):
         parts = item.get("parts") if isinstance(item, dict) else None
         size = 0
         if isinstance(parts, list):
-            results = sum(isinstance(part, dict) and part.get("type") == "tool_call_response" for part in parts)
+            results = 0
+            for part in parts:
+                results += isinstance(part, dict) and part.get("type") == "tool_call_response"
             size = results + (len(parts) > results or not results)
         group = messages[place : place + size]
         place += size
         written = write_part_item(group, recipe) if size and len(group) == size else None
         extra: dict[str, Any] = {}
-        if written is None or any(
-            item.get(key) != value for key, value in written.items() if key != "role" or "role" in item
-        ):
+        if written is not None and "role" not in item:
+            written = {key: value for key, value in written.items() if key != "role"}
+            is_equal = False  # what is written has a role
+        if written is None or not written.items() <= item.items():
             literal[str(index)] = item
-        else:
-            extra = {key: value for key, value in item.items() if key not in written}
+        elif len(written) < len(item):
+            extra = {key: value for key, value in item.items() if key not in written and key != "role"}
         sizes.append(size)
         extras.append(extra)
     if any(size != 1 for size in sizes):
         recipe["sizes"] = sizes
-    each = max(extras, key=extras.count) if extras else {}
+    each = extras[0] if extras else {}
+    if extras.count(each) < len(extras):
+        each = max(extras, key=extras.count)
     recipe["each"] = each
     odd = {str(index): extra for index, extra in enumerate(extras) if extra != each and str(index) not in literal}
     if odd:
         recipe["extra"] = odd
     if literal:
         recipe["literal"] = literal
+    return is_equal and place == len(messages)
 
 
 def write_part_list(messages: list[Message], recipe: dict[str, Any]) -> list[Any]:
@@ -356,10 +367,9 @@ def move_request(record: SpanRecord, name: str, sent: Any, document: Any) -> Non
         del rest["tools"]
     if not keys:
         return
-    recipe = {"form": "request", "style": style, "document": rest, "order": list(document), "keys": keys}
-    if write_request(record, recipe) == document:
-        record.moved[name] = recipe
-        record.attributes.pop(name, None)
+    # Equal by now: `learn_chat` compares each item with what is written of it.
+    record.moved[name] = {"form": "request", "style": style, "document": rest, "order": list(document), "keys": keys}
+    record.attributes.pop(name, None)
 
 
 def move_chat_list(record: SpanRecord, name: str, sent: Any) -> None:
@@ -369,10 +379,14 @@ def move_chat_list(record: SpanRecord, name: str, sent: Any) -> None:
     how = learn_chat(sent, record.input_messages, {})
     if how is None:
         return
-    recipe = {"form": "request", "only": "input", "document": {}, "order": ["input"], "keys": {"input": how}}
-    if write_request(record, recipe)["input"] == sent:
-        record.moved[name] = recipe
-        record.attributes.pop(name, None)
+    record.moved[name] = {
+        "form": "request",
+        "only": "input",
+        "document": {},
+        "order": ["input"],
+        "keys": {"input": how},
+    }
+    record.attributes.pop(name, None)
 
 
 def learn_chat(items: list[Any], messages: list[Message], document: dict[str, Any]) -> dict[str, Any] | None:
@@ -385,12 +399,10 @@ def learn_chat(items: list[Any], messages: list[Message], document: dict[str, An
     for index, item in enumerate(items):
         place = index + offset
         written = write_chat(messages[place], style, item) if place < len(messages) and isinstance(item, dict) else None
-        if written is None or any(item.get(key, item) != value for key, value in written.items()):
+        if written is None or not written.items() <= item.items():
             literal[str(index)] = item
-            continue
-        more = {key: value for key, value in item.items() if key not in written}
-        if more:
-            extra[str(index)] = more
+        elif len(written) < len(item):
+            extra[str(index)] = {key: value for key, value in item.items() if key not in written}
     if len(literal) * 2 > len(items):
         return None
     how: dict[str, Any] = {"offset": offset, "count": len(items)}
@@ -404,10 +416,8 @@ def chat_style(item: Any) -> str | None:
     calls = item.get("tool_calls") if isinstance(item, dict) else None
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
-        text = function.get("arguments") if isinstance(function, dict) else None
-        found = parse_json(text)
-        if isinstance(text, str) and isinstance(found, dict) and found:
-            return json_style(text, found)
+        if isinstance(function, dict) and (style := object_style(function.get("arguments"))):
+            return style
     return None
 
 

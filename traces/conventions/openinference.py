@@ -1,6 +1,8 @@
 """OpenInference: `openinference.span.kind`, flattened messages, `input.value` and `output.value`. Pure."""
 
-from typing import Any
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from traces.conventions.common import KINDS, call_tool, read_object, read_words
 from traces.conventions.messages import (
@@ -62,23 +64,32 @@ def fill(raw: RawSpan, record: SpanRecord) -> None:
     fill_values(record, attributes, groups)
 
 
+GROUPS = (
+    "llm.input_messages.",
+    "llm.output_messages.",
+    "llm.tools.",
+    "retrieval.documents.",
+    "embedding.embeddings.",
+    "reranker.",
+)
+
+
+@lru_cache(maxsize=20_000)
+def group_of(name: str) -> str:
+    """Return the group of an indexed attribute, "" for any other. The same names come with every span."""
+    return next((group[:-1] for group in GROUPS if name.startswith(group)), "")
+
+
 def group_flat(attributes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the indexed attributes by their group: input and output messages, tools, documents, embeddings."""
     groups: dict[str, dict[str, Any]] = {}
     for name, value in attributes.items():
-        if name.startswith("llm."):
-            if name.startswith("llm.input_messages."):
-                groups.setdefault("llm.input_messages", {})[name] = value
-            elif name.startswith("llm.output_messages."):
-                groups.setdefault("llm.output_messages", {})[name] = value
-            elif name.startswith("llm.tools."):
-                groups.setdefault("llm.tools", {})[name] = value
-        elif name.startswith("retrieval.documents."):
-            groups.setdefault("retrieval.documents", {})[name] = value
-        elif name.startswith("embedding.embeddings."):
-            groups.setdefault("embedding.embeddings", {})[name] = value
-        elif name.startswith("reranker."):
-            groups.setdefault("reranker", {})[name] = value
+        group = group_of(name)
+        if group:
+            if group in groups:
+                groups[group][name] = value
+            else:
+                groups[group] = {name: value}
     return groups
 
 
@@ -103,21 +114,60 @@ def fill_messages(record: SpanRecord, attributes: dict[str, Any], groups: dict[s
             move_flat_messages(record, name, side, sent, contents)
 
 
+class FlatName(NamedTuple):
+    """What a flattened name says: which message, the list in it (`contents`, `tool_calls`, or "") and the place there, the field."""
+
+    message: int
+    listed: str
+    place: int
+    name: str
+
+
+STEMS = {"contents": "message_content.", "tool_calls": "tool_call."}
+
+
+@lru_cache(maxsize=20_000)
+def read_flat_name(prefix: str, name: str) -> FlatName | None:
+    """Take the name of a flattened message's attribute apart; None for one that is none."""
+    message, _, rest = name[len(prefix) + 1 :].partition(".")
+    if not is_place(message) or not rest.startswith("message."):
+        return None
+    whole = rest.removeprefix("message.")
+    listed, _, inner = whole.partition(".")
+    place, _, name_there = inner.partition(".")
+    if listed not in STEMS or not is_place(place):
+        return FlatName(int(message), "", 0, whole)
+    return FlatName(int(message), listed, int(place), name_there.removeprefix(STEMS[listed]))
+
+
+def is_place(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 7
+
+
+@dataclass(slots=True)
+class FlatMessage:
+    """The fields of one flattened message, and those of its parts and tool calls by their places."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    contents: dict[int, dict[str, Any]] = field(default_factory=dict)
+    tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
 def read_flat_messages(prefix: str, sent: dict[str, Any]) -> tuple[list[Message], list[int]]:
     """Return the messages of flattened attributes by numeric index, and the places whose text came as a content part."""
-    skip = len(prefix) + 1
-    by_place: dict[str, dict[str, Any]] = {}
+    found: dict[int, FlatMessage] = {}
     for name, value in sent.items():
-        place, _, rest = name[skip:].partition(".")
-        if rest.startswith("message."):
-            fields = by_place.get(place)
-            if fields is None:
-                fields = by_place[place] = {}
-            fields[rest[8:]] = value
-    found: dict[int, dict[str, Any]] = {}
-    for place, fields in by_place.items():
-        if place.isascii() and place.isdigit() and len(place) < 7:
-            found.setdefault(int(place), {}).update(fields)
+        place = read_flat_name(prefix, name)
+        if place is None:
+            continue
+        index, listed, inner, key = place
+        flat = found.get(index)
+        if flat is None:
+            flat = found[index] = FlatMessage()
+        if not listed:
+            flat.fields[key] = value
+        else:
+            getattr(flat, listed).setdefault(inner, {})[key] = value
     messages: list[Message] = []
     contents: list[int] = []
     for index in sorted(found):
@@ -128,28 +178,22 @@ def read_flat_messages(prefix: str, sent: dict[str, Any]) -> tuple[list[Message]
     return messages, contents
 
 
-def read_flat_message(fields: dict[str, Any]) -> tuple[Message, bool]:
+def read_flat_message(flat: FlatMessage) -> tuple[Message, bool]:
     """Return one message, and whether its text came as a content part."""
+    fields = flat.fields
     content: Any = fields.get("content")
     if content is not None and not isinstance(content, str):
         content = read_text(content)
-    parts: dict[int, dict[str, Any]] = {}
-    calls: dict[int, dict[str, Any]] = {}
-    for name, value in fields.items():
-        if name.startswith("contents."):
-            collect(parts, name[9:], "message_content.", value)
-        elif name.startswith("tool_calls."):
-            collect(calls, name[11:], "tool_call.", value)
     is_part = False
-    if parts:
-        read = [read_part(parts[place]) for place in sorted(parts)]
+    if flat.contents:
+        read = [read_part(flat.contents[place]) for place in sorted(flat.contents)]
         texts = [part for part in read if part.get("type") == "text"]
         if content is None or len(texts) < len(read):
             is_part = len(read) == 1 and len(texts) == 1
             content = read[0]["content"] if is_part else read
     tool_calls = [
         make_call(call.get("id"), call.get("function.name"), call.get("function.arguments", ""))
-        for _, call in sorted(calls.items())
+        for _, call in sorted(flat.tool_calls.items())
     ]
     if "function_call_name" in fields:
         tool_calls.append(make_call(None, fields["function_call_name"], fields.get("function_call_arguments_json", "")))
@@ -161,13 +205,6 @@ def read_flat_message(fields: dict[str, Any]) -> tuple[Message, bool]:
         name=fields.get("name"),
     )
     return message, is_part
-
-
-def collect(found: dict[int, dict[str, Any]], rest: str, stem: str, value: Any) -> None:
-    """Put `N.<stem><name>` under its number and name."""
-    place, _, name = rest.partition(".")
-    if place.isascii() and place.isdigit() and len(place) < 7:
-        found.setdefault(int(place), {})[name.removeprefix(stem)] = value
 
 
 def read_part(fields: dict[str, Any]) -> dict[str, Any]:

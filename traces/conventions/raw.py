@@ -1,7 +1,9 @@
 """A span as sent, before any convention reads it, and small readers of its values. Pure."""
 
 import json
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -9,6 +11,7 @@ import orjson
 MAX_DEPTH = 100  # of nested values; the JSON writer of the store stops at 254
 OPENERS = ("{", "[", " ", "\n", "\t", "\r")
 SCRUBBED = "[Scrubbed due to"  # Logfire's scrubber puts this in place of values, ids included
+NUMBER_STYLES = re.compile(r"\de|0\.0000")  # written otherwise by Python: 1e+16 and not 1e16, 1e-05 and not 0.00001
 REDACTED = "__REDACTED__"  # OpenInference puts this in place of content that it was told not to send
 
 
@@ -95,7 +98,7 @@ def parse_json(text: Any) -> Any:
 
 def is_shallow(text: str, value: Any) -> bool:
     """Say whether a value parsed from a text nests less than MAX_DEPTH levels."""
-    if text.count("{") + text.count("[") < MAX_DEPTH:
+    if len(text) < 2 * MAX_DEPTH or text.count("{") + text.count("[") < MAX_DEPTH:
         return True
     level, depth = [value], 0
     while level:
@@ -145,4 +148,50 @@ def json_style(text: str, value: Any) -> str | None:
         styles = ("spaced", "spaced_unicode") if is_spaced else ("compact", "compact_ascii")
     else:
         styles = ("spaced_unicode",) if is_spaced else ("compact",)
+    if is_spaced and is_plainly_spaced(text, value):
+        return styles[0]
     return next((style for style in styles if write_json(value, style) == text), None)
+
+
+LONGEST_KEPT = 4096  # characters of a text whose style is remembered
+
+
+def object_style(text: Any) -> str | None:
+    """Return the style of a text that is a JSON object with something in it, else None. The same arguments come span after span."""
+    if not isinstance(text, str):
+        return None
+    return kept_style(text) if len(text) <= LONGEST_KEPT else read_style(text)
+
+
+def read_style(text: str) -> str | None:
+    found = parse_json(text)
+    return json_style(text, found) if isinstance(found, dict) and found else None
+
+
+kept_style = lru_cache(maxsize=1024)(read_style)
+
+
+def is_plainly_spaced(text: str, value: Any) -> bool:
+    """Say whether a text is the compact one of a value, with a space after each comma and colon between its strings.
+
+    Then Python's writer gives this text too, which is slower to ask; where the two writers differ, the answer is no.
+    """
+    if "\0" in text or "\x7f" in text:
+        return False
+    try:
+        compact = orjson.dumps(value).decode()
+    except TypeError:
+        return False
+    if "\\" in text:
+        text, compact = without_escapes(text), without_escapes(compact)
+    pieces = compact.split('"')
+    between = '"'.join(pieces[::2])
+    if NUMBER_STYLES.search(between):
+        return False
+    pieces[::2] = between.replace(",", ", ").replace(":", ": ").split('"')
+    return '"'.join(pieces) == text
+
+
+def without_escapes(text: str) -> str:
+    """Put other characters in the place of escaped backslashes and quotes, so that each quote left begins or ends a string."""
+    return text.replace("\\\\", "\0\0").replace('\\"', "\0\1")

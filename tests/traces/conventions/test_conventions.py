@@ -523,3 +523,30 @@ def test_an_embeddings_text_and_a_rerankers_query_are_the_input():
     assert (
         read(openinference("RERANKER", **{"reranker.query": "refunds", "reranker.model_name": "r"})).input == "refunds"
     )
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"parts": [{"type": "text", "content": "no role"}]}],
+        [
+            {"parts": [{"type": "text", "content": "no role"}]},
+            {"role": "user", "parts": [{"type": "text", "content": "b"}]},
+        ],
+        [
+            {"role": "user", "parts": [], "content": "both"},
+            {"role": "user", "parts": [{"type": "text", "content": "b"}]},
+        ],
+        [{"role": "user", "content": "not in parts"}, {"role": "user", "parts": [{"type": "text", "content": "b"}]}],
+        [
+            {"role": "user", "parts": [{"type": "text", "content": "a"}], "extra": 1},
+            {"role": "User", "parts": []},
+            "text",
+            3,
+        ],
+    ],
+)
+def test_messages_in_parts_come_back_as_they_were_sent(items):
+    read({"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(items)})  # which compares
+    chat = [{key: value for key, value in item.items() if key != "parts"} for item in items if isinstance(item, dict)]
+    read(openinference(**{"input.value": json.dumps({"messages": [*chat, *items], "model": "m"})}))
