@@ -88,7 +88,7 @@ def decode_agents(body: bytes) -> DecodedAgents:
         where = f"data[{place}]"
         if not isinstance(item, dict):
             decoded.rejected.append(f"{where}: it is not an object")
-        elif may_be_deep and not is_shallow("{" * MAX_DEPTH, item):
+        elif may_be_deep and not is_shallow(item):
             decoded.rejected.append(f"{where}: it nests deeper than {MAX_DEPTH} levels")
         else:
             decode_item(item, where, place, decoded)

@@ -31,7 +31,7 @@ TOKEN = regex.compile(
 )
 RUN = re.compile(r"\S+")
 SPACE = re.compile(r"\s")
-ASCII_WORD = re.compile("[a-z0-9]+")
+ASCII_WORDS = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in range(256))  # the rest as spaces
 WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
 # Marks that people leave out when they type: accents, Hebrew points, Arabic vowels and the stretching line.
 DROPPED = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed\ufe0e\ufe0f]")
@@ -86,7 +86,7 @@ def index_words(text: str) -> Indexed:
     """Return the tokens and words of a text."""
     folded = fold(text)
     if folded.isascii():
-        words = set(ASCII_WORD.findall(folded))
+        words = set(folded.encode().translate(ASCII_WORDS).decode().split())
         if max(map(len, words), default=0) > MAX_WORD:
             words = {part for word in words for part in windows(word)}
         return Indexed({encode(word) for word in words} if "0u" in folded else words, words)

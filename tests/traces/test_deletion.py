@@ -27,7 +27,7 @@ from traces.models import (
     TraceTexts,
 )
 from traces.otlp import LogItem
-from traces.services import ingest_logs, ingest_spans
+from traces.services import Batch, ingest_logs, ingest_spans
 from traces.text_index import index_pending
 
 HELD = (Trace, Span, SpanPayload, MessageNode, Body, TraceTerm, SearchText, TraceTexts, SearchPending, LogRecord)
@@ -184,6 +184,41 @@ def test_ingest_of_the_same_trace_goes_on_beside_its_deletion():
     delete("a" * 32, "b" * 32)
     deletion.sweep_orphans(project.pk)
     assert Span.objects.count() == Body.objects.count() == MessageNode.objects.count() == TraceTerm.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_leaves_what_a_writer_is_about_to_point_at(monkeypatch):
+    project = make_project()
+    shared = {"origin": {"scope": {"name": "sdk"}}, "available_tools": [{"name": "search"}]}
+    ingest_spans(project, [chat("a" * 32, "hello", "hi", "bye", **shared)])
+    found, errors = threading.Event(), []
+    insert_spans = Batch.insert_spans
+
+    def insert_late(batch, spans, links):
+        found.set()  # bodies and nodes are looked up, and those of the trace that goes are among them
+        time.sleep(1)
+        insert_spans(batch, spans, links)
+
+    def send() -> None:
+        try:
+            ingest_spans(project, [chat("b" * 32, "hello", "hi", "bye", **shared)])
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(Batch, "insert_spans", insert_late)
+    writer = threading.Thread(target=send, daemon=True)
+    writer.start()
+    assert found.wait(30)
+    delete("a" * 32)
+    writer.join(30)
+    assert errors == []
+    payload = SpanPayload.objects.get()
+    assert MessageNode.objects.filter(pk__in=[payload.input_node_id, payload.output_node_id]).count() == 2
+    assert Body.objects.filter(pk__in=[payload.origin_id, payload.tools_id]).count() == 2
+    assert not MessageNode.objects.exclude(body__in=Body.objects.all()).exists()
+    assert not MessageNode.objects.filter(parent__isnull=False).exclude(parent__in=MessageNode.objects.all()).exists()
 
 
 @pytest.mark.django_db

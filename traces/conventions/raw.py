@@ -93,13 +93,14 @@ def parse_json(text: Any) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    return value if is_shallow(text, value) else None
-
-
-def is_shallow(text: str, value: Any) -> bool:
-    """Say whether a value parsed from a text nests less than MAX_DEPTH levels."""
+    # Each level opens and closes: few signs, few levels.
     if len(text) < 2 * MAX_DEPTH or text.count("{") + text.count("[") < MAX_DEPTH:
-        return True
+        return value
+    return value if is_shallow(value) else None
+
+
+def is_shallow(value: Any) -> bool:
+    """Say whether a value nests at most MAX_DEPTH levels."""
     level, depth = [value], 0
     while level:
         depth += 1
