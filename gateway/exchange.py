@@ -199,7 +199,7 @@ def read_body(exchange: Exchange, raw: bytes) -> tuple[Assembled, str]:
         if exchange.ending != COMPLETE:
             return Assembled({}, False), ""
         return Assembled({}, False), f"The provider answered with something that is not JSON: {first_line(raw)}"
-    if not isinstance(body, dict) or not is_shallow(raw.decode("utf-8", "replace"), body):
+    if not isinstance(body, dict) or not is_shallow(body):
         return Assembled({}, False), "The provider answered with JSON that is no answer of this API."
     return Assembled(body, True), ""
 

@@ -13,6 +13,7 @@ checking = threading.Lock()
 is_current = threading.Event()  # nothing is left that older detectors looked at; new looks are all of this version
 indexing = threading.Lock()
 FLOOD_LOOK_S = 0.5  # between two looks whether a flood of spans has ended
+TURN_S = 10.0  # of indexing until it is asked again whether words are to be taken over
 taking_over = threading.Lock()
 
 
@@ -56,18 +57,34 @@ def index_texts() -> None:
     """Index what is pending, with pauses while a flood of spans comes in."""
     until = time.monotonic() + AT_MOST_S
     while (left_s := until - time.monotonic()) > 0:
-        text_index.index_pending(for_s=left_s, stop=lambda: background.stands_back("texts") or text_index.is_flooded())
-        if background.stands_back("texts") or not text_index.is_flooded():
+        done = text_index.index_pending(
+            for_s=min(left_s, TURN_S), stop=lambda: background.stands_back("texts") or text_index.is_flooded()
+        )
+        begin_taking_over()
+        if background.stands_back("texts"):
             break
-        time.sleep(FLOOD_LOOK_S)
-    if text_index.is_to_be_taken_over() and taking_over.acquire(blocking=False):
-        # A thread that no shutdown waits for, with a connection of its own: indexing goes on meanwhile.
+        if text_index.is_flooded():
+            time.sleep(FLOOD_LOOK_S)
+        elif not done:
+            break
+
+
+def begin_taking_over() -> None:
+    """Have new words taken over into the index, where it is time and not being done: indexing goes on meanwhile."""
+    if not text_index.is_to_be_taken_over() or not taking_over.acquire(blocking=False):
+        return
+    try:  # a thread that no shutdown waits for, with a connection of its own
         threading.Thread(target=take_words_over, name="words", daemon=True).start()
+    except RuntimeError:
+        taking_over.release()
+        raise
 
 
 def take_words_over() -> None:
     try:
         text_index.take_over()
     finally:
-        connection.close()
-        taking_over.release()
+        try:
+            connection.close()
+        finally:
+            taking_over.release()

@@ -6,6 +6,7 @@ texts a trace holds. One indexer works at a time, in short transactions; what it
 
 import fcntl
 import logging
+import threading
 import time
 import zlib
 from collections import Counter
@@ -44,7 +45,10 @@ LETTERS_EACH = 2_000  # characters that a text may have, on average, for so many
 MOST_NAMES = 500  # names of spans that a trace is found by
 LONGEST_LIST = 4_000_000  # bytes of a list of words that is not merged any more
 LONGEST_NEW = 1_000_000  # bytes of a new one that is never merged: words that are so many in so few texts hardly repeat
-MOST_LISTED = 16_000_000  # tokens that PostgreSQL has only listed, some 28 bytes each, while more are pending
+MOST_LISTED = (
+    300_000_000  # bytes of tokens that PostgreSQL has only listed (of `text_schema.LISTED_KB`) while more are pending
+)
+LISTED_EACH = 21  # bytes of a token in that list beside its characters
 ABOUT = (
     "name",
     "agent_name",
@@ -498,7 +502,7 @@ class ProjectIndexing:
         if connection.vendor == "postgresql":
             joined = [(*row, one.tokens) for row, one in zip(rows, texts, strict=True)]
             insert_texts("traces_searchtext", (*columns, "tokens"), joined)
-            Listed.count += sum(one.tokens.count(" ") + 1 for one in texts)
+            Listed.add(sum(len(one.tokens) + LISTED_EACH * (one.tokens.count(" ") + 1) for one in texts))
             return
         insert_texts("traces_searchtext", columns, rows)
         insert_texts("traces_searchindex", ("rowid", "tokens"), [(one.key, one.tokens) for one in texts])
@@ -636,16 +640,29 @@ def unpack_words(content: bytes | memoryview) -> bytes:
 
 
 class Listed:
-    """Tokens that this process wrote since PostgreSQL last took them over; 1 at the start, since others may have left some."""
+    """About how many bytes of tokens this process wrote since PostgreSQL took them over; 1 at the start: others may have left some."""
 
-    count = 1
+    size = 1
+    lock = threading.Lock()
+
+    @classmethod
+    def add(cls, size: int) -> None:
+        with cls.lock:
+            cls.size += size
+
+    @classmethod
+    def clear(cls) -> int:
+        """Begin anew, and return how many there were."""
+        with cls.lock:
+            size, cls.size = cls.size, 0
+        return size
 
 
 def is_to_be_taken_over() -> bool:
     """Say whether PostgreSQL is to take new tokens over into the index: where nothing is pending any more, or they are very many."""
-    if connection.vendor != "postgresql" or not Listed.count:
+    if connection.vendor != "postgresql" or not Listed.size:
         return False
-    return Listed.count > MOST_LISTED or not ready_marks().exists()
+    return Listed.size > MOST_LISTED or not ready_marks().exists()
 
 
 def take_over() -> bool:
@@ -654,11 +671,12 @@ def take_over() -> bool:
     A search reads that list too: this keeps it short. Ten million tokens take a minute or two, in which others go on writing. It may
     end at any time: what was taken over stays so. Where another process does it already, or the index is not ours, it is left alone.
     """
-    count, Listed.count = Listed.count, 0
+    size = Listed.clear()
     try:
         with transaction.atomic():
             (held,) = store_postgres.read("SELECT pg_try_advisory_xact_lock(%s)", [TAKING_OVER])[0]
             if not held:
+                Listed.add(size)  # it may be past them already
                 return False
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL statement_timeout = 0")
@@ -670,6 +688,6 @@ def take_over() -> bool:
     except ProgrammingError as error:
         log.info("New words are left to autovacuum: %s", error)
     except (DatabaseError, InterfaceError) as error:  # ended, or the database is away
-        Listed.count += count
+        Listed.add(size)
         log.warning("New words could not be taken over into the search index; trying again later: %s", error)
     return False

@@ -232,7 +232,7 @@ def test_completions_show_nothing_of_another_project(project):
 
 
 def test_rows_show_a_long_input_cut_and_name_their_control_shortly(project):
-    make_trace(project, input_preview="Where  is\nmy order? " * 40)
+    make_trace(project, input_preview="Where  is\nmy order? " * 24)
     (row,) = list_queries.list_rows(list_queries.trace_page(project))
     for text, most in ((row.title, 300), (row.label, 60)):
         assert re.fullmatch("Where is my order\\? Where.*…", text)

@@ -358,7 +358,7 @@ def test_list_of_new_tokens_may_be_long_unless_someone_chose_otherwise():
 
 @only_postgresql
 def test_new_words_are_found_before_and_after_they_are_taken_over(project, monkeypatch):
-    monkeypatch.setattr(text_index.Listed, "count", 0)
+    monkeypatch.setattr(text_index.Listed, "size", 0)
     ingest_spans(project, [call("a", "zanzibar first")])
     assert not text_index.is_to_be_taken_over()
     text_index.index_pending()
@@ -372,7 +372,7 @@ def test_new_words_are_found_before_and_after_they_are_taken_over(project, monke
 
 @only_postgresql
 def test_words_are_taken_over_while_more_are_pending_only_where_they_are_very_many(project, monkeypatch):
-    monkeypatch.setattr(text_index.Listed, "count", 5)
+    monkeypatch.setattr(text_index.Listed, "size", 5)
     ingest_spans(project, [call("a", "words")])
     assert not text_index.is_to_be_taken_over()
     monkeypatch.setattr(text_index, "MOST_LISTED", 4)
@@ -382,12 +382,13 @@ def test_words_are_taken_over_while_more_are_pending_only_where_they_are_very_ma
 @only_postgresql
 @pytest.mark.django_db(transaction=True)
 def test_one_process_takes_over_at_a_time(monkeypatch):
-    monkeypatch.setattr(text_index.Listed, "count", 1)
+    monkeypatch.setattr(text_index.Listed, "size", 1)
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", [text_index.TAKING_OVER])
         assert not text_index.take_over()
+        assert text_index.Listed.size == 1  # to be tried again
     finally:
         other.close()
 
@@ -396,7 +397,7 @@ def test_one_process_takes_over_at_a_time(monkeypatch):
 @pytest.mark.django_db
 @pytest.mark.parametrize(("state", "left"), [("42501", 0), ("57014", 3)])
 def test_what_cannot_be_taken_over_is_left_to_autovacuum_or_tried_again(monkeypatch, state, left):
-    monkeypatch.setattr(text_index.Listed, "count", 3)
+    monkeypatch.setattr(text_index.Listed, "size", 3)
     with connection.cursor() as cursor:  # instead of being somebody else, or being ended
         cursor.execute("CREATE SCHEMA elsewhere")
         cursor.execute(
@@ -405,18 +406,18 @@ def test_what_cannot_be_taken_over_is_left_to_autovacuum_or_tried_again(monkeypa
         )
         cursor.execute("SET LOCAL search_path = elsewhere, pg_catalog, public")
     assert not text_index.take_over()
-    assert text_index.Listed.count == left
+    assert text_index.Listed.size == left
 
 
 @only_postgresql
 @pytest.mark.django_db(transaction=True)
 def test_look_takes_over_what_it_indexed(monkeypatch):
-    monkeypatch.setattr(text_index.Listed, "count", 0)
+    monkeypatch.setattr(text_index.Listed, "size", 0)
     project = make_project()
     ingest_spans(project, [call("a", "zanzibar first")])
     tasks.look_for_texts()
     with tasks.taking_over:  # until the thread has done it
-        assert not text_index.Listed.count
+        assert not text_index.Listed.size
     assert listed_rows() == 0
 
 

@@ -2,7 +2,8 @@
 
 An attribute that only repeats the record's messages, tools, input, output or tool call leaves `attributes`, and `moved` says
 how to rebuild it. Whatever a rebuild would not give back equal stays in `attributes`, which wins: so
-`rebuild_attributes(record)` is what was sent, by construction.
+`rebuild_attributes(record)` is what was sent, by construction; of a JSON text, the same JSON (keys of a message may come in
+another order).
 
 `moved` maps a name to a recipe:
 
@@ -412,7 +413,7 @@ def learn_chat(items: list[Any], messages: list[Message], document: dict[str, An
 
 
 def chat_style(item: Any) -> str | None:
-    """Return how the first tool call's arguments of a chat message were written as JSON, or None where it has none."""
+    """Return how the arguments of a chat message's tool calls were written as JSON: those of the first that tells; None where none does."""
     calls = item.get("tool_calls") if isinstance(item, dict) else None
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None

@@ -74,17 +74,22 @@ GROUPS = (
 )
 
 
-@lru_cache(maxsize=20_000)
+LONGEST_KEPT = 200  # characters of a name that is remembered; the same names come with every span
+
+
 def group_of(name: str) -> str:
-    """Return the group of an indexed attribute, "" for any other. The same names come with every span."""
+    """Return the group of an indexed attribute, "" for any other."""
     return next((group[:-1] for group in GROUPS if name.startswith(group)), "")
+
+
+kept_group = lru_cache(maxsize=20_000)(group_of)
 
 
 def group_flat(attributes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the indexed attributes by their group: input and output messages, tools, documents, embeddings."""
     groups: dict[str, dict[str, Any]] = {}
     for name, value in attributes.items():
-        group = group_of(name)
+        group = kept_group(name) if len(name) <= LONGEST_KEPT else group_of(name)
         if group:
             if group in groups:
                 groups[group][name] = value
@@ -126,7 +131,6 @@ class FlatName(NamedTuple):
 STEMS = {"contents": "message_content.", "tool_calls": "tool_call."}
 
 
-@lru_cache(maxsize=20_000)
 def read_flat_name(prefix: str, name: str) -> FlatName | None:
     """Take the name of a flattened message's attribute apart; None for one that is none."""
     message, _, rest = name[len(prefix) + 1 :].partition(".")
@@ -138,6 +142,9 @@ def read_flat_name(prefix: str, name: str) -> FlatName | None:
     if listed not in STEMS or not is_place(place):
         return FlatName(int(message), "", 0, whole)
     return FlatName(int(message), listed, int(place), name_there.removeprefix(STEMS[listed]))
+
+
+kept_name = lru_cache(maxsize=20_000)(read_flat_name)
 
 
 def is_place(text: str) -> bool:
@@ -157,7 +164,7 @@ def read_flat_messages(prefix: str, sent: dict[str, Any]) -> tuple[list[Message]
     """Return the messages of flattened attributes by numeric index, and the places whose text came as a content part."""
     found: dict[int, FlatMessage] = {}
     for name, value in sent.items():
-        place = read_flat_name(prefix, name)
+        place = kept_name(prefix, name) if len(name) <= LONGEST_KEPT else read_flat_name(prefix, name)
         if place is None:
             continue
         index, listed, inner, key = place
