@@ -43,9 +43,8 @@ MAX_ECHOED = 1_000  # rows that are answered with a run, which is polled: the ot
 MAX_ECHOED_TEXT = 4_000_000  # characters of JSON of these rows
 MAX_REMEMBERED_TEXT = 250_000  # of a run whose rows are kept in memory
 MAX_REMEMBERED = 50  # runs
-remembered: dict[
-    tuple[int, str], list[dict[str, Any]]
-] = {}  # rows by key and id of their run: an imported id may be in two projects
+# Rows by key and id of their run: an imported id may be in two projects.
+remembered: dict[tuple[int, str], list[dict[str, Any]]] = {}
 
 
 def seconds(when: datetime | None) -> int | None:

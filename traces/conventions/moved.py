@@ -285,7 +285,7 @@ def learn_parts(recipe: dict[str, Any], items: list[Any], messages: list[Message
         if written is None or not written.items() <= item.items():
             literal[str(index)] = item
         elif len(written) < len(item):
-            extra = {key: value for key, value in item.items() if key not in written and key != "role"}
+            extra = {key: value for key, value in item.items() if key not in written}
         sizes.append(size)
         extras.append(extra)
     if any(size != 1 for size in sizes):

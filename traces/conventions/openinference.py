@@ -242,7 +242,7 @@ def fill_tools(record: SpanRecord, attributes: dict[str, Any], groups: dict[str,
         numbered: dict[int, Any] = {}
         for name, value in sent.items():
             place, _, rest = name[10:].partition(".")
-            if place.isascii() and place.isdigit() and len(place) < 7 and rest in ("tool.json_schema", "tool"):
+            if is_place(place) and rest in ("tool.json_schema", "tool"):
                 numbered[int(place)] = parse_value(value)
         record.available_tools = [tool for _, tool in sorted(numbered.items())] or None
         move_flat_tools(record, sent)
@@ -362,6 +362,6 @@ def read_documents(sent: dict[str, Any]) -> list[dict[str, Any]]:
     for name, value in sent.items():
         head, _, field = name.partition(".document.")
         place = head.rpartition(".")[2]
-        if field and place.isascii() and place.isdigit() and len(place) < 7:
+        if field and is_place(place):
             found.setdefault(int(place), {})[field] = parse_value(value) if field == "metadata" else value
     return [document for _, document in sorted(found.items())]
